@@ -1,0 +1,253 @@
+"""What a context is, and the evidence of P⁺(a|x) that fitting one gives.
+
+A context is a frozen pydantic model: a description that is cheap, hashable, serialisable and
+shown as a form by the Prefect UI. ``context.fit(features)`` turns it into evidence, from which
+an estimator computes a spectrum. This module holds the form of evidence called *conditional
+rows*: the law P⁺(a|x) is known row by row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
+
+from contexture.features import validate_matrix
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+Rows: TypeAlias = "sparse.csr_array | FloatArray"
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+
+
+class RowsOfX(Protocol):
+    """A two-dimensional array read by row slices: a NumPy or a Zarr array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, key: slice, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """The inputs X as numbers, one row a sample.
+
+    Parameters
+    ----------
+    X : array of shape (n, D)
+        Anything with ``shape`` that gives NumPy rows by slicing: NumPy or Zarr.
+    ids : ndarray of shape (n,)
+        What the corpus calls its rows; contexts that come as files refer to them.
+    input_weights : ndarray of shape (n,)
+        P_X, adding up to 1.
+    fingerprint : str
+        Identifies the content of ``X``, ``ids`` and ``input_weights``.
+    """
+
+    X: RowsOfX
+    ids: npt.NDArray[Any]
+    input_weights: FloatArray
+    fingerprint: str
+
+    @classmethod
+    def from_array(
+        cls,
+        X: npt.ArrayLike,
+        ids: npt.ArrayLike | None = None,
+        input_weights: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Wrap a matrix that is in memory.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Finite numbers.
+        ids : array-like of shape (n,), optional
+            Names of the rows; 0 .. n-1 by default.
+        input_weights : array-like of shape (n,), optional
+            Positive weights of the rows, not necessarily normalised; equal by default.
+
+        Raises
+        ------
+        CorpusError
+            If the matrix is empty or holds NaN or infinite values.
+        """
+        matrix = validate_matrix(X)
+        n = len(matrix)
+        names = np.arange(n) if ids is None else np.asarray(ids)
+        weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
+        content = hashlib.sha256(matrix.tobytes())
+        content.update(weights.tobytes())
+        content.update("\n".join(map(str, names.tolist())).encode())
+        return cls(matrix, names, weights, content.hexdigest()[:16])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, D)``: samples and features."""
+        return int(self.X.shape[0]), int(self.X.shape[1])
+
+
+def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
+    """Check n positive weights and let them add up to 1."""
+    from contexture.errors import InputError
+
+    array = np.asarray(weights, dtype=np.float64)
+    if array.shape != (n,):
+        raise InputError(f"weights have shape {array.shape}; one number a row is needed: ({n},).")
+    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
+    if bad.size:
+        raise InputError(
+            f"the weight of row {bad[0]} is {array[bad[0]]}; weights must be positive and finite."
+        )
+    return array / array.sum()
+
+
+@runtime_checkable
+class ConditionalRows(Protocol):
+    """Evidence in its strongest form: P⁺(a|x), row by row.
+
+    Attributes
+    ----------
+    shape : (n, m)
+        Inputs and context values.
+    sparse : bool
+        Whether ``rows`` gives CSR blocks.
+    input_weights : ndarray of shape (n,)
+        P_X; a graph and counts bring their own (THEORY §2), the others take the corpus's.
+    context_values : ndarray of shape (m,)
+        What the columns stand for: ids of reference rows, nodes, tokens.
+    details : mapping
+        What fitting found (a scaled γ, a number of edges), kept with the operator.
+    """
+
+    shape: tuple[int, int]
+    sparse: bool
+    input_weights: FloatArray
+    context_values: npt.NDArray[Any]
+    details: Mapping[str, Any]
+
+    def rows(self, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` of P, each adding up to 1; CSR or dense, shape (r, m)."""
+        ...
+
+    def entries(self, start: int, stop: int) -> int:
+        """Upper bound on the entries stored for these rows, known before they are computed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How large the operator of a context is, known before anything is computed.
+
+    Attributes
+    ----------
+    rows, columns : int
+        n and m.
+    nonzeros : int
+        Upper bound on the stored entries of P.
+    sparse : bool
+        Whether P is held as CSR.
+    row_work : float
+        Floating-point operations that one row of P costs, roughly.
+    """
+
+    rows: int
+    columns: int
+    nonzeros: int
+    sparse: bool
+    row_work: float
+
+
+class Context(BaseModel, ABC):
+    """Base of all contexts: a description of P⁺(a|x), with no data in it.
+
+    ``name`` is what a run calls the context; it does not change what is computed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: ClassVar[str]
+    seeded: ClassVar[bool] = False
+
+    kind: str
+    name: str | None = Field(
+        default=None,
+        pattern=NAME_PATTERN,
+        title="Name",
+        description="What the results call this context; by default the kind and its parameter, "
+        "such as knn-30.",
+        json_schema_extra={"position": 90},
+    )
+
+    @property
+    @abstractmethod
+    def default_name(self) -> str:
+        """The kind and the parameters that tell it from its siblings."""
+
+    @property
+    def label(self) -> str:
+        """The name given, or the default one."""
+        return self.name or self.default_name
+
+    @abstractmethod
+    def extent(self, n: int, D: int) -> Extent:
+        """Size of the operator on n rows of D features.
+
+        Raises
+        ------
+        ContextError
+            If the parameters do not fit that many rows or features.
+        """
+
+    @abstractmethod
+    def fit(self, features: Features, seed: int = 0) -> ConditionalRows:
+        """Turn the description into rows of P⁺(a|x).
+
+        Parameters
+        ----------
+        features : Features
+            The corpus as numbers.
+        seed : int
+            Seed of the run; draws of references and masks follow from it.
+
+        Raises
+        ------
+        ContextError
+            If the context does not fit the corpus.
+        """
+
+    def resolved(self, base: Path) -> Self:
+        """Return the context with file paths taken relative to ``base``; most have none."""
+        del base
+        return self
+
+    def data_fingerprint(self) -> str:
+        """Fingerprint of data that the context itself brings (an edge list); empty if none."""
+        return ""
+
+    def identity(self, features: Features, seed: int) -> str:
+        """Key of the operator: equal if and only if the same numbers would come out.
+
+        Names and paths are left out, the content of files is in.
+        """
+        description = self.model_dump(mode="json", exclude={"name", "path"})
+        parts = {
+            "format": 1,
+            "context": description,
+            "features": features.fingerprint,
+            "seed": seed if self.seeded else None,
+            "data": self.data_fingerprint(),
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return f"{self.kind}-{digest[:16]}"

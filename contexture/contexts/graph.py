@@ -1,0 +1,105 @@
+"""The graph context: P⁺(v|u) = w(u,v)/d(u), with P_X(u) = d(u)/Σd (paper, Section 3.3)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import ConfigDict, Field
+from scipy import sparse
+
+from contexture.contexts.base import Context, Extent, Features
+from contexture.contexts.matrix import MatrixRows
+from contexture.contexts.tables import (
+    file_fingerprint,
+    name_from_path,
+    positions_of,
+    read_amounts,
+    read_table,
+    resolve_path,
+)
+
+
+class Graph(Context):
+    """Graph context: a neighbour in a given graph is drawn in proportion to the edge's weight."""
+
+    model_config = ConfigDict(title="Graph")
+    family: ClassVar[str] = "graph"
+
+    kind: Literal["graph"] = "graph"
+    path: str = Field(
+        title="Edge list",
+        description="CSV, TSV or Parquet file with one edge a row; nodes are ids of the corpus.",
+        json_schema_extra={"position": 10},
+    )
+    source: str = Field(
+        default="source",
+        title="Source column",
+        description="Column of the first node.",
+        json_schema_extra={"position": 20},
+    )
+    target: str = Field(
+        default="target",
+        title="Target column",
+        description="Column of the second node.",
+        json_schema_extra={"position": 30},
+    )
+    weight: str | None = Field(
+        default=None,
+        title="Weight column",
+        description="Column of the edge weights, not negative; every edge counts 1 if left out. "
+        "Repeated edges add up.",
+        json_schema_extra={"position": 40},
+    )
+    directed: bool = Field(
+        default=False,
+        title="Directed",
+        description="Whether an edge leads only from source to target.",
+        json_schema_extra={"position": 50},
+    )
+
+    @property
+    def default_name(self) -> str:
+        """``graph-`` and the stem of the file."""
+        return name_from_path("graph", self.path)
+
+    def resolved(self, base: Path) -> Self:
+        """Take a relative path of the edge list from ``base``."""
+        return self.model_copy(update={"path": resolve_path(self.path, base)})
+
+    def data_fingerprint(self) -> str:
+        """Hash of the edge list."""
+        return file_fingerprint(self.path, self.label)
+
+    def extent(self, n: int, D: int) -> Extent:
+        """Sparse, n × n, at most two entries an edge."""
+        del D
+        edges = len(read_table(self.path, self._columns, self.label))
+        nonzeros = edges if self.directed else 2 * edges
+        return Extent(n, n, nonzeros, True, 10.0 * nonzeros / n)
+
+    @property
+    def _columns(self) -> list[str]:
+        return [self.source, self.target] + ([self.weight] if self.weight else [])
+
+    def fit(self, features: Features, seed: int = 0) -> MatrixRows:
+        """Read the edges and match their nodes with the corpus."""
+        del seed
+        table = read_table(self.path, self._columns, self.label)
+        u = positions_of(table[self.source], features.ids, self.path, self.label, "node")
+        v = positions_of(table[self.target], features.ids, self.path, self.label, "node")
+        weights = (
+            read_amounts(table[self.weight], self.path, self.label, "weight")
+            if self.weight
+            else np.ones(len(table))
+        )
+        n = features.shape[0]
+        if not self.directed:
+            other = u != v  # a loop is one entry of the matrix, not two
+            u, v = np.concatenate([u, v[other]]), np.concatenate([v, u[other]])
+            weights = np.concatenate([weights, weights[other]])
+        matrix = sparse.csr_array((weights, (u, v)), shape=(n, n))
+        return MatrixRows.from_amounts(
+            matrix, features.ids, features.ids, self.label, "edge", {"edges": len(table)}
+        )

@@ -1,0 +1,70 @@
+"""Rows of P for contexts that come as a whole matrix of weights or counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from contexture.contexts.base import FloatArray
+from contexture.contexts.tables import require_no_empty_rows
+
+
+@dataclass(frozen=True)
+class MatrixRows:
+    """Rows of a P that is known as a whole, with P_X from the row sums."""
+
+    matrix: sparse.csr_array
+    input_weights: FloatArray
+    context_values: npt.NDArray[Any]
+    details: Mapping[str, Any]
+    sparse: ClassVar[bool] = True
+
+    @classmethod
+    def from_amounts(
+        cls,
+        amounts: sparse.csr_array,
+        ids: np.ndarray,
+        context_values: np.ndarray,
+        label: str,
+        what: str,
+        details: Mapping[str, Any],
+    ) -> Self:
+        """Normalise the rows of a matrix of weights or counts.
+
+        Raises
+        ------
+        ContextError
+            If a row is empty.
+        """
+        amounts.sum_duplicates()
+        amounts.eliminate_zeros()
+        sums = np.asarray(amounts.sum(axis=1)).ravel()
+        require_no_empty_rows(sums, ids, label, what)
+        scaled = sparse.csr_array(
+            (
+                amounts.data / np.repeat(sums, np.diff(amounts.indptr)),
+                amounts.indices,
+                amounts.indptr,
+            ),
+            shape=amounts.shape,
+        )
+        return cls(scaled, sums / sums.sum(), context_values, details)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, m)``."""
+        n, m = self.matrix.shape
+        return int(n), int(m)
+
+    def entries(self, start: int, stop: int) -> int:
+        """As many as the matrix has."""
+        return int(self.matrix.indptr[stop] - self.matrix.indptr[start])
+
+    def rows(self, start: int, stop: int) -> sparse.csr_array:
+        """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
+        return self.matrix[start:stop]

@@ -1,0 +1,129 @@
+"""The RBF context: P⁺(a|x) ∝ exp(−γ‖x − a‖²) over the reference rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ConfigDict, Field
+
+from contexture.contexts.base import Extent, Features, FloatArray, RowsOfX
+from contexture.contexts.distances import median_squared_distance, squared_distances
+from contexture.contexts.reference import ReferenceContext, draw_reference, read_rows
+from contexture.errors import ContextError
+
+
+class RbfFields(ReferenceContext):
+    """Parameters that the plain and the masked RBF context share."""
+
+    gamma: float = Field(
+        gt=0,
+        allow_inf_nan=False,
+        title="γ",
+        description="Inverse squared width of the kernel exp(−γ‖x − a‖²); "
+        "a larger γ makes a stronger association.",
+        json_schema_extra={"position": 10},
+    )
+    scale: Literal["median", "absolute"] = Field(
+        default="median",
+        title="Unit of γ",
+        description="median: γ is measured in units of 1 / median pairwise squared distance; "
+        "absolute: γ as it stands.",
+        json_schema_extra={"position": 20},
+    )
+
+    def scaled_gamma(self, features: Features, seed: int) -> tuple[float, dict[str, Any]]:
+        """γ in the units of the data, and what it was found from.
+
+        Raises
+        ------
+        ContextError
+            If more than half of all pairs of rows coincide, so that the median distance is 0.
+        """
+        if self.scale == "absolute":
+            return self.gamma, {"scaled_gamma": self.gamma}
+        median = median_squared_distance(features, seed)
+        if median <= 0:
+            raise ContextError(
+                f"context '{self.label}': the median squared distance between rows is 0 (more "
+                "than half of all pairs coincide), so γ has no unit; set scale to 'absolute'."
+            )
+        scaled = self.gamma / median
+        return scaled, {"scaled_gamma": scaled, "median_squared_distance": median}
+
+
+class Rbf(RbfFields):
+    """RBF context: a neighbour is drawn with weight exp(−γ‖x − a‖²)."""
+
+    model_config = ConfigDict(title="RBF")
+    family: ClassVar[str] = "rbf"
+
+    kind: Literal["rbf"] = "rbf"
+
+    @property
+    def default_name(self) -> str:
+        """``rbf-10``."""
+        return f"rbf-{self.gamma:g}{self.reference_suffix}"
+
+    def extent(self, n: int, D: int) -> Extent:
+        """Dense, n × m."""
+        m = self.reference_size(n)
+        return Extent(n, m, n * m, False, m * (2.0 * D + 40))
+
+    def fit(self, features: Features, seed: int = 0) -> RbfRows:
+        """Draw the references and scale γ."""
+        n, D = features.shape
+        self.extent(n, D)
+        positions = draw_reference(features.ids, self.reference_size(n), seed)
+        gamma, details = self.scaled_gamma(features, seed)
+        return RbfRows(
+            X=features.X,
+            references=read_rows(features.X, positions),
+            gamma=gamma,
+            input_weights=features.input_weights,
+            context_values=features.ids[positions],
+            details=details,
+        )
+
+
+@dataclass(frozen=True)
+class RbfRows:
+    """Rows of the RBF context, computed on demand."""
+
+    X: RowsOfX
+    references: FloatArray
+    gamma: float
+    input_weights: FloatArray
+    context_values: npt.NDArray[Any]
+    details: Mapping[str, Any]
+    sparse: ClassVar[bool] = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, m)``."""
+        return int(self.X.shape[0]), len(self.references)
+
+    def entries(self, start: int, stop: int) -> int:
+        """Every entry is stored."""
+        return (stop - start) * len(self.references)
+
+    def rows(self, start: int, stop: int) -> FloatArray:
+        """Rows ``start`` to ``stop`` of P, dense, shape (r, m)."""
+        X = np.asarray(self.X[start:stop], dtype=np.float64)
+        return kernel_rows(squared_distances(X, self.references), self.gamma)
+
+
+def kernel_rows(squared: FloatArray, gamma: float) -> FloatArray:
+    """Normalise exp(−γ d²) row by row, in place of ``squared``.
+
+    The nearest reference is moved to distance 0 first: it changes nothing after normalisation,
+    and keeps a row from underflowing as a whole.
+    """
+    squared -= squared.min(axis=1, keepdims=True)
+    squared *= -gamma
+    np.exp(squared, out=squared)
+    squared /= squared.sum(axis=1, keepdims=True)
+    return squared

@@ -1,0 +1,108 @@
+"""Reference sets: the rows of the corpus that serve as context values (THEORY §2).
+
+With all rows as references the context is the usual whole-graph one. With m rows drawn by the
+seed it estimates the population context, and costs n·m instead of n².
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from contexture.contexts.base import Context, FloatArray, IntArray, RowsOfX
+from contexture.errors import ContextError
+
+
+class ReferenceContext(Context):
+    """A context whose values are rows of the corpus: all of them, or a drawn sample."""
+
+    seeded: ClassVar[bool] = True
+
+    reference: int | None = Field(
+        default=None,
+        ge=2,
+        title="Reference rows",
+        description="Number of rows drawn by the seed that serve as context values; "
+        "all rows if left out.",
+        json_schema_extra={"position": 50},
+    )
+
+    def reference_size(self, n: int) -> int:
+        """m, the number of context values on n rows.
+
+        Raises
+        ------
+        ContextError
+            If more references are asked for than there are rows.
+        """
+        if self.reference is None:
+            return n
+        if self.reference > n:
+            raise ContextError(
+                f"context '{self.label}': reference is {self.reference}, but the corpus has only "
+                f"{n} rows; choose at most {n}, or leave it out to use all rows."
+            )
+        return self.reference
+
+    @property
+    def reference_suffix(self) -> str:
+        """Part of the default name that tells a drawn reference set from all rows."""
+        return "" if self.reference is None else f"-m{self.reference}"
+
+
+def draw_reference(ids: np.ndarray, size: int, seed: int) -> IntArray:
+    """Draw ``size`` rows by the hash of their ids, in row order.
+
+    The rows with the smallest keyed hashes are taken. So the draw is uniform, does not depend on
+    the order of the rows, and changes little when rows are appended.
+
+    Parameters
+    ----------
+    ids : ndarray of shape (n,)
+        Names of the rows.
+    size : int
+        m <= n.
+    seed : int
+        Key of the hash.
+
+    Returns
+    -------
+    ndarray of shape (m,)
+        Positions, ascending.
+    """
+    n = len(ids)
+    if size == n:
+        return np.arange(n, dtype=np.int64)
+    hash_key = np.random.default_rng([seed, 0x5EED]).bytes(8).hex()
+    values = np.asarray([str(i) for i in ids.tolist()], dtype=object)
+    hashes = pd.util.hash_array(values, hash_key=hash_key, categorize=False)
+    # Equal hashes (one in 2^64) fall back to row order: argsort is stable.
+    return np.sort(np.argsort(hashes, kind="stable")[:size]).astype(np.int64)
+
+
+def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> FloatArray:
+    """Read the given rows of X into memory, chunk by chunk.
+
+    Parameters
+    ----------
+    X : array of shape (n, D)
+        NumPy or Zarr.
+    positions : ndarray of shape (m,)
+        Ascending.
+    chunk_rows : int
+        Rows read at a time.
+
+    Returns
+    -------
+    ndarray of shape (m, D)
+    """
+    parts = []
+    for start in range(0, X.shape[0], chunk_rows):
+        inside = positions[(positions >= start) & (positions < start + chunk_rows)]
+        if inside.size:
+            block = np.asarray(X[start : start + chunk_rows], dtype=np.float64)
+            parts.append(block[inside - start])
+    return np.ascontiguousarray(np.concatenate(parts))

@@ -1,0 +1,228 @@
+"""The expectation operator T of a context, as blocks of rows of P⁺(a|x).
+
+(T g)(x) = E[g(A) | x] and (T* f)(a) = E[f(X) | a] (THEORY §1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from contexture.contexts.base import ConditionalRows, FloatArray, IntArray, Rows, normalise
+from contexture.errors import InputError
+
+ROW_SUM_TOLERANCE = 1e-8
+"""How far the rows of a given P may be from adding up to 1."""
+
+
+class ExpectationOperator:
+    """Rows of P⁺(a|x) with both marginals.
+
+    Parameters
+    ----------
+    blocks : sequence of csr_array or ndarray
+        Consecutive row blocks of P, each of shape (r, m). May be lazy: a block is read when it
+        is needed, one at a time.
+    input_weights : ndarray of shape (n,)
+        P_X.
+    context_weights : ndarray of shape (m,)
+        P_A = Pᵀ P_X; every entry positive.
+    context_values : ndarray of shape (m,), optional
+        What the columns stand for; 0 .. m-1 by default.
+
+    See Also
+    --------
+    from_conditional : from a matrix P in memory.
+    from_evidence : from a fitted context.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Rows],
+        input_weights: FloatArray,
+        context_weights: FloatArray,
+        context_values: npt.NDArray[Any] | None = None,
+    ) -> None:
+        self.blocks = blocks
+        self.input_weights = input_weights
+        self.context_weights = context_weights
+        m = len(context_weights)
+        self.context_values = np.arange(m) if context_values is None else context_values
+
+    @classmethod
+    def from_conditional(
+        cls,
+        P: npt.ArrayLike | sparse.sparray | sparse.spmatrix,
+        input_weights: npt.ArrayLike | None = None,
+        context_values: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Wrap a conditional matrix; columns that nobody chooses (p_A = 0) are dropped.
+
+        Parameters
+        ----------
+        P : dense or scipy-sparse matrix of shape (n, m)
+            Not negative, every row adding up to 1.
+        input_weights : array-like of shape (n,), optional
+            Positive; equal by default.
+        context_values : array-like of shape (m,), optional
+            Names of the columns.
+
+        Raises
+        ------
+        InputError
+            If P is empty or is not row-stochastic.
+        """
+        block: Rows
+        if sparse.issparse(P):
+            block = sparse.csr_array(P, dtype=np.float64)
+            entries = block.data
+        else:
+            block = np.asarray(P, dtype=np.float64)
+            entries = block
+        if len(block.shape) != 2 or 0 in block.shape:
+            raise InputError(f"P has shape {block.shape}; rows and columns are needed.")
+        if not np.isfinite(entries).all() or (entries < 0).any():
+            raise InputError("P holds negative, NaN or infinite entries; it must be a law.")
+        sums = np.asarray(block.sum(axis=1)).ravel()
+        off = np.flatnonzero(np.abs(sums - 1) > ROW_SUM_TOLERANCE)
+        if off.size:
+            raise InputError(
+                f"row {off[0]} of P adds up to {sums[off[0]]:g}; every row must add up to 1."
+            )
+        n, m = block.shape
+        weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
+        values = np.arange(m) if context_values is None else np.asarray(context_values)
+        marginal = block.T @ weights
+        kept = marginal > 0
+        if not kept.all():
+            block = block[:, np.flatnonzero(kept)]
+        return cls((block,), weights, marginal[kept], values[kept])
+
+    @classmethod
+    def from_evidence(cls, evidence: ConditionalRows, chunk_rows: int = 1024) -> Self:
+        """Compute all rows of a fitted context in memory.
+
+        Parameters
+        ----------
+        evidence : ConditionalRows
+            A fitted context.
+        chunk_rows : int
+            Rows computed at a time; bounds the memory of temporaries.
+        """
+        n = evidence.shape[0]
+        blocks = [evidence.rows(i, min(i + chunk_rows, n)) for i in range(0, n, chunk_rows)]
+        whole = sparse.vstack(blocks, format="csr") if evidence.sparse else np.concatenate(blocks)
+        return cls.from_conditional(whole, evidence.input_weights, evidence.context_values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, m)``: inputs and context values with positive probability."""
+        return len(self.input_weights), len(self.context_weights)
+
+    def _walk(self) -> Iterator[tuple[slice, Rows]]:
+        start = 0
+        for block in self.blocks:
+            stop = start + block.shape[0]
+            yield slice(start, stop), block
+            start = stop
+
+    def conditional(self) -> Rows:
+        """Return the whole of P in memory, shape (n, m), CSR or dense as the context is."""
+        blocks = list(self.blocks)
+        if len(blocks) == 1:
+            return blocks[0]
+        if sparse.issparse(blocks[0]):
+            return sparse.csr_array(sparse.vstack(blocks, format="csr"))
+        return np.concatenate(blocks)
+
+    def in_memory(self) -> ExpectationOperator:
+        """Return the same operator with P read into memory as one block."""
+        return ExpectationOperator(
+            (self.conditional(),), self.input_weights, self.context_weights, self.context_values
+        )
+
+    def normalised(self) -> Rows:
+        """M = diag(p_X)^½ P diag(p_A)^-½, whose singular values are the s_i (THEORY §1)."""
+        P = self.conditional()
+        left, right = np.sqrt(self.input_weights), 1.0 / np.sqrt(self.context_weights)
+        if sparse.issparse(P):
+            scaled = P.data * np.repeat(left, np.diff(P.indptr)) * right[P.indices]
+            return sparse.csr_array((scaled, P.indices, P.indptr), shape=P.shape)
+        return np.asarray(P * left[:, None] * right[None, :])
+
+    def apply(self, functions: FloatArray) -> FloatArray:
+        """(T g)(x) = Σ_a P(a|x) g(a).
+
+        Parameters
+        ----------
+        functions : ndarray of shape (m,) or (m, q)
+            Functions on A, one a column.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, q)
+        """
+        return np.concatenate([np.asarray(block @ functions) for block in self.blocks])
+
+    def adjoint(self, functions: FloatArray) -> FloatArray:
+        """(T* f)(a) = Σ_x P(x|a) f(x) = diag(p_A)^-1 Pᵀ diag(p_X) f.
+
+        Parameters
+        ----------
+        functions : ndarray of shape (n,) or (n, q)
+            Functions on X, one a column.
+
+        Returns
+        -------
+        ndarray of shape (m,) or (m, q)
+        """
+        one = functions.ndim == 1
+        columns = functions[:, None] if one else functions
+        total = np.zeros((self.shape[1], columns.shape[1]))
+        for rows, block in self._walk():
+            total += block.T @ (self.input_weights[rows, None] * columns[rows])
+        total /= self.context_weights[:, None]
+        return total[:, 0] if one else total
+
+    def kernel(self, rows: IntArray, columns: IntArray | None = None) -> FloatArray:
+        """Dual kernel k_X⁺(x,x') = Σ_a P(a|x) P(a|x') / P_A(a), dense.
+
+        Parameters
+        ----------
+        rows, columns : ndarray of int
+            Positions of x and of x'; all inputs if ``columns`` is left out.
+
+        Returns
+        -------
+        ndarray of shape (len(rows), len(columns))
+        """
+        P = self.conditional()
+        first = P[rows]
+        second = P if columns is None else P[columns]
+        if sparse.issparse(P):
+            scaled = sparse.csr_array(
+                (first.data / self.context_weights[first.indices], first.indices, first.indptr),
+                shape=first.shape,
+            )
+            return np.asarray((scaled @ second.T).toarray())
+        return np.asarray((first / self.context_weights) @ second.T)
+
+    @cached_property
+    def total_association(self) -> float:
+        """Σ_{i≥1} s_i² = Σ_ij p_X(i) P_ij² / p_A(j) − 1, in closed form (THEORY §4)."""
+        return max(0.0, float(self.input_weights @ self.row_association()))
+
+    def row_association(self) -> FloatArray:
+        """χ²(x) = k_X⁺(x,x) − 1 = Σ_i s_i² μ_i(x)², shape (n,) (THEORY §9)."""
+        inverse = 1.0 / self.context_weights
+        parts = []
+        for block in self.blocks:
+            # Sparse and dense alike: the elementwise square is a copy of one block.
+            square = block.power(2) if sparse.issparse(block) else block * block
+            parts.append(np.asarray(square @ inverse).ravel() - 1.0)
+        return np.concatenate(parts)

@@ -1,0 +1,174 @@
+"""The spectrum of a context: singular values and functions of its expectation operator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from contexture.contexts.base import FloatArray, Rows
+from contexture.errors import InputError
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Top singular values and functions of T, without the trivial pair s_0 = 1.
+
+    Conventions, settled here once: values descend; every function has mean 0 and variance 1
+    under its marginal; signs are fixed by letting the entry of μ_i with the largest modulus be
+    positive. Where values repeat, only the subspace that the functions span has a meaning.
+
+    Attributes
+    ----------
+    singular_values : ndarray of shape (k,)
+        s_1 >= s_2 >= ... in [0, 1].
+    left : ndarray of shape (n, r)
+        μ_1 .. μ_r on X, r <= k; NaN where s_i² is below `noise_floor`.
+    right : ndarray of shape (m, r)
+        ν_1 .. ν_r on A; NaN likewise.
+    eigenvalue_covariance : ndarray of shape (k, k)
+        Sampling covariance of the s_i² over inputs, the context values held fixed
+        (`contexture.estimators.influence`).
+    input_weights, context_weights : ndarray of shape (n,) and (m,)
+        P_X and P_A.
+    context_values : ndarray of shape (m,)
+        What the rows of `right` stand for.
+    total_association : float
+        Σ_{i>=1} s_i² over the *whole* spectrum, in closed form.
+    components : int
+        Number of singular values equal to 1, the trivial one included: the connected parts
+        that the context never leaves.
+    method : str
+        How the values were found.
+    noise_floor : float
+        Functions with s_i² below it cannot be told from rounding and are not given.
+    """
+
+    singular_values: FloatArray
+    left: FloatArray
+    right: FloatArray
+    eigenvalue_covariance: FloatArray
+    input_weights: FloatArray
+    context_weights: FloatArray
+    context_values: npt.NDArray[Any]
+    total_association: float
+    components: int
+    method: str
+    noise_floor: float
+
+    @property
+    def eigenvalues(self) -> FloatArray:
+        """s_i², shape (k,)."""
+        return self.singular_values**2
+
+    @property
+    def rank(self) -> int:
+        """k, the number of singular values known."""
+        return len(self.singular_values)
+
+    @property
+    def standard_error(self) -> FloatArray:
+        """Standard error of each s_i over inputs, shape (k,), by the delta method."""
+        of_squares = np.sqrt(np.maximum(np.diag(self.eigenvalue_covariance), 0.0))
+        floor = np.sqrt(self.noise_floor)
+        return of_squares / (2.0 * np.maximum(self.singular_values, floor))
+
+    def truncated(self, rank: int) -> Self:
+        """Keep all values but only the first ``rank`` functions (copies, to free the rest)."""
+        if rank >= self.left.shape[1]:
+            return self
+        return replace(self, left=self.left[:, :rank].copy(), right=self.right[:, :rank].copy())
+
+    def extend(self, rows: Rows) -> FloatArray:
+        """Values of the left functions at new inputs: μ_i(x) = s_i⁻¹ Σ_a P(a|x) ν_i(a).
+
+        Parameters
+        ----------
+        rows : csr_array or ndarray of shape (r, m)
+            P⁺(a|x) of the new inputs over `context_values`. A row that lost part of its mass
+            to context values unknown here is normalised again.
+
+        Returns
+        -------
+        ndarray of shape (r, number of functions)
+            NaN where s_i² is below `noise_floor`.
+
+        Raises
+        ------
+        InputError
+            If a row has no mass on the known context values, or the columns do not match.
+        """
+        m = len(self.context_weights)
+        if rows.shape[1] != m:
+            raise InputError(
+                f"the rows have {rows.shape[1]} columns, but the spectrum has {m} context values."
+            )
+        mass = np.asarray(rows.sum(axis=1)).ravel()
+        empty = np.flatnonzero(mass <= 0)
+        if empty.size:
+            raise InputError(f"row {empty[0]} puts no weight on any context value known here.")
+        r = self.left.shape[1]
+        values = self.singular_values[:r]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray((rows @ self.right) / mass[:, None] / values[None, :])
+
+    def to_dataset(self, ids: npt.NDArray[Any] | None = None) -> xr.Dataset:
+        """Lay the spectrum out with named dimensions, as it is kept in the store.
+
+        Parameters
+        ----------
+        ids : ndarray of shape (n,), optional
+            Names of the inputs; 0 .. n-1 by default.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``singular_value``, ``standard_error`` over ``component`` (from 1);
+            ``left`` over (``sample``, ``function``) and ``right`` over
+            (``context_value``, ``function``), ``function`` being the first components.
+        """
+        k, r = self.rank, self.left.shape[1]
+        samples = np.arange(len(self.left)) if ids is None else ids
+        data = xr.Dataset(
+            {
+                "singular_value": ("component", self.singular_values),
+                "standard_error": ("component", self.standard_error),
+                "left": (("sample", "function"), self.left),
+                "right": (("context_value", "function"), self.right),
+            },
+            coords={
+                "component": np.arange(1, k + 1),
+                "function": np.arange(1, r + 1),
+                "sample": samples,
+                "context_value": self.context_values,
+            },
+        )
+        data["singular_value"].attrs = {
+            "long_name": "singular value s_i of the expectation operator",
+            "range": "0 to 1",
+            "source": "THEORY §1; trivial s_0 = 1 removed",
+        }
+        data["standard_error"].attrs = {
+            "long_name": "standard error of s_i over inputs, context values held fixed"
+        }
+        data["left"].attrs = {"long_name": "left singular functions mu_i on the inputs"}
+        data["right"].attrs = {"long_name": "right singular functions nu_i on the context values"}
+        data.attrs = {
+            "total_association": self.total_association,
+            "components": self.components,
+            "method": self.method,
+            "noise_floor": self.noise_floor,
+        }
+        return data
+
+
+def fix_signs(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Flip pairs of functions so that the largest modulus in each left one is positive."""
+    if left.size == 0:
+        return left, right
+    largest = np.nanargmax(np.abs(np.nan_to_num(left)), axis=0)
+    signs = np.where(left[largest, np.arange(left.shape[1])] < 0, -1.0, 1.0)
+    return left * signs, right * signs
