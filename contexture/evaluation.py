@@ -1,0 +1,125 @@
+"""All scores of one context on one corpus: what a run keeps of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from contexture.contexts.base import FloatArray, RowsOfX
+from contexture.corpus import Target
+from contexture.operator import ExpectationOperator
+from contexture.scores.association import (
+    Association,
+    Sampled,
+    decay_rate,
+    kernel_deviation,
+    lipschitz_constant,
+    verdict,
+)
+from contexture.scores.compatibility import Compatibility, compatibility, one_vs_rest
+from contexture.scores.usefulness import Usefulness, usefulness
+from contexture.spectrum import Spectrum
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """Compatibility of a target column with a context.
+
+    Attributes
+    ----------
+    target : Target
+    pooled : Compatibility
+        Of the number, or of all classes together.
+    classes : tuple of Compatibility
+        One-vs-rest, in the order of the target's levels; empty for numbers.
+    observed : int
+        Rows at which the target is not missing.
+    """
+
+    target: Target
+    pooled: Compatibility
+    classes: tuple[Compatibility, ...]
+    observed: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one context (THEORY §4 and §5).
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+    usefulness : Usefulness
+    decay_rate : float
+    association : {"weak", "moderate", "strong"}
+    kernel_deviation, lipschitz : Sampled
+    targets : tuple of TargetScore
+    """
+
+    spectrum: Spectrum
+    usefulness: Usefulness
+    decay_rate: float
+    association: Association
+    kernel_deviation: Sampled
+    lipschitz: Sampled
+    targets: tuple[TargetScore, ...]
+
+
+def evaluate(
+    operator: ExpectationOperator,
+    spectrum: Spectrum,
+    X: RowsOfX,
+    targets: Sequence[Target] = (),
+    max_rank: int = 512,
+    beta: float = 1.0,
+    rank_kept: int = 128,
+    seed: int = 0,
+) -> Evaluation:
+    """Compute every score of a context.
+
+    Parameters
+    ----------
+    operator : ExpectationOperator
+        On n inputs.
+    spectrum : Spectrum
+        Of that operator, with at least ``max_rank`` values if they exist.
+    X : array of shape (n, D)
+        The inputs, for the Lipschitz constant.
+    targets : sequence of Target
+        Tasks.
+    max_rank, beta
+        As in `contexture.scores.usefulness`.
+    rank_kept : int
+        Functions kept, and components over which the energies of targets are given.
+    seed : int
+        Seed of the samples that some scores are taken on.
+    """
+    operator = operator.in_memory()
+    useful = usefulness(spectrum, max_rank, beta)
+    rate = decay_rate(spectrum, max_rank)
+    kept = spectrum.truncated(rank_kept)
+    return Evaluation(
+        spectrum=kept,
+        usefulness=useful,
+        decay_rate=rate,
+        association=verdict(rate, useful.max_rank),
+        kernel_deviation=kernel_deviation(operator, seed=seed),
+        lipschitz=lipschitz_constant(operator, X, seed=seed),
+        targets=tuple(_score_target(operator, kept, target) for target in targets),
+    )
+
+
+def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Target) -> TargetScore:
+    if target.kind == "number":
+        observed = int((target.values == target.values).sum())
+        return TargetScore(target, compatibility(operator, target.values, spectrum), (), observed)
+    indicators: FloatArray = one_vs_rest(target.values, len(target.levels))
+    return TargetScore(
+        target=target,
+        pooled=compatibility(operator, indicators, spectrum),
+        classes=tuple(
+            compatibility(operator, indicators[:, level], spectrum)
+            for level in range(len(target.levels))
+        ),
+        observed=int((target.values >= 0).sum()),
+    )

@@ -1,0 +1,68 @@
+"""Order contexts by usefulness, and say what the order cannot tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+
+def rank(scores: pd.DataFrame) -> pd.DataFrame:
+    """Sort contexts by τ, lowest first; those whose τ abstains come last.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        With columns ``usefulness`` and ``abstains``.
+
+    Returns
+    -------
+    DataFrame
+        The same rows, numbered anew.
+    """
+    return scores.sort_values(["abstains", "usefulness"], kind="stable", ignore_index=True)
+
+
+def ranking_caveats(scores: pd.DataFrame, abstentions: Mapping[str, str]) -> list[str]:
+    """Sentences that belong beside a ranking.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        As `rank` returns it, with ``context``, ``family`` and ``components``.
+    abstentions : mapping
+        Context to "", "too weak" or "too strong".
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    families = list(dict.fromkeys(scores["family"]))
+    if len(families) > 1:
+        notes.append(
+            f"The ranking mixes {len(families)} families ({', '.join(families)}); τ compares "
+            "contexts within a family better than across families."
+        )
+    for why, meaning in (
+        ("too weak", "the association is so weak that τ says nothing"),
+        ("too strong", "the association is so strong that τ says nothing"),
+    ):
+        names = [name for name in scores["context"] if abstentions[name] == why]
+        if names:
+            notes.append(
+                f"τ abstains on {', '.join(names)}: {meaning} (it is within 1 % of β of 1 + β); "
+                "they are listed last."
+            )
+    split = scores[scores["components"] > 1]
+    for name, parts in zip(split["context"], split["components"], strict=True):
+        notes.append(
+            f"{name} falls into {parts} parts that it never leaves (s = 1): clusters or isolated "
+            "rows."
+        )
+    if any(family.endswith("knn") for family in families):
+        notes.append(
+            "The association of a KNN context is set by K/n: τ at a fixed K is not comparable "
+            "between corpora of different size."
+        )
+    return notes

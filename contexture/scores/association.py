@@ -1,0 +1,180 @@
+"""How strongly a context is associated with the inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from scipy import optimize
+from scipy.spatial import distance
+
+from contexture.contexts.base import FloatArray, RowsOfX
+from contexture.contexts.reference import read_rows
+from contexture.errors import InputError
+from contexture.operator import ExpectationOperator
+from contexture.spectrum import Spectrum
+
+Association: TypeAlias = Literal["weak", "moderate", "strong"]
+
+STRONG = 1 / 2
+"""Strong: the values fall by a factor e over more than this part of d_0 components."""
+
+WEAK = 1 / 20
+"""Weak: they do so over less than this part of d_0."""
+
+
+def decay_rate(spectrum: Spectrum, max_rank: int = 512) -> float:
+    """Rate λ of s_i² ≈ exp(−λ i), i >= 1, by non-linear least squares (paper, Section 5).
+
+    Parameters
+    ----------
+    spectrum : Spectrum
+    max_rank : int
+        d_0; that many values are fitted.
+
+    Returns
+    -------
+    float
+        In [0, inf]: small for a strong association, large for a weak one; inf if all s are 0.
+    """
+    squares = spectrum.eigenvalues[:max_rank]
+    if not squares.any():
+        return float("inf")
+    index = np.arange(1, len(squares) + 1)
+
+    def loss(log_rate: float) -> float:
+        return float(np.sum((squares - np.exp(-np.exp(log_rate) * index)) ** 2))
+
+    # The loss may have flat parts, so a grid finds the valley before it is descended.
+    grid = np.linspace(np.log(1e-9), np.log(50.0), 400)
+    losses = [loss(g) for g in grid]
+    at = int(np.argmin(losses))
+    if at == 0:
+        return 0.0
+    bounds = (grid[at - 1], grid[min(at + 1, len(grid) - 1)])
+    found = optimize.minimize_scalar(
+        loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}
+    )
+    return float(np.exp(found.x))
+
+
+def verdict(rate: float, max_rank: int) -> Association:
+    """Name the strength of an association by the number of components 1/λ it spreads over.
+
+    Strong if 1/λ >= d_0/2, weak if 1/λ <= d_0/20, moderate between. On the paper's example
+    (abalone, d_0 = 512) this calls KNN with K = 150, 30, 5 weak, moderate and strong, as the
+    paper does.
+
+    Parameters
+    ----------
+    rate : float
+        λ from `decay_rate`.
+    max_rank : int
+        d_0 as it was used.
+    """
+    if rate * max_rank <= 1 / STRONG:
+        return "strong"
+    return "weak" if rate * max_rank >= 1 / WEAK else "moderate"
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A mean or a maximum over pairs of inputs, all of them or a sample.
+
+    Attributes
+    ----------
+    value : float
+    standard_error : float
+        Of sampling inputs; 0 if all were used, NaN where none can be given (a maximum).
+    rows : int
+        How many inputs were looked at.
+    """
+
+    value: float
+    standard_error: float
+    rows: int
+
+
+def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: int = 0) -> Sampled:
+    """E |k_X⁺(x,x') − 1| over independent x, x' ~ P_X (paper, Section 5); small = weak.
+
+    Parameters
+    ----------
+    operator : ExpectationOperator
+    max_rows : int
+        Above this many inputs, x runs over a sample drawn from P_X; x' always over all.
+    seed : int
+        Seed of the sample.
+
+    Returns
+    -------
+    Sampled
+        In [0, 2].
+    """
+    n, _ = operator.shape
+    everything = n <= max_rows
+    if everything:
+        rows, weights = np.arange(n), operator.input_weights
+    else:
+        rows = _draw(operator.input_weights, max_rows, seed, 0xDE)
+        weights = np.full(max_rows, 1.0 / max_rows)
+    of_row = np.empty(len(rows))
+    operator = operator.in_memory()
+    for start in range(0, len(rows), 256):
+        part = slice(start, start + 256)
+        deviation = np.abs(operator.kernel(rows[part]) - 1.0)
+        of_row[part] = deviation @ operator.input_weights
+    error = 0.0 if everything else float(of_row.std(ddof=1) / np.sqrt(len(rows)))
+    return Sampled(float(weights @ of_row), error, len(rows))
+
+
+def lipschitz_constant(
+    operator: ExpectationOperator, X: RowsOfX, max_rows: int = 1000, seed: int = 0
+) -> Sampled:
+    """Lipschitz constant of the dual kernel in x, on a sample of inputs; large = strong.
+
+    max over i < j and k of |k_X⁺(x_k, x_i) − k_X⁺(x_k, x_j)| / ‖x_i − x_j‖, pairs of equal x
+    left out: their quotient has no meaning.
+
+    Parameters
+    ----------
+    operator : ExpectationOperator
+    X : array of shape (n, D)
+        The inputs.
+    max_rows : int
+        Sample size; all inputs if there are no more.
+    seed : int
+        Seed of the sample.
+
+    Returns
+    -------
+    Sampled
+        Non-negative; NaN if all sampled inputs coincide. As a maximum over a sample it can
+        only be too small.
+
+    Raises
+    ------
+    InputError
+        If X and the operator do not have the same number of rows.
+    """
+    n, _ = operator.shape
+    if X.shape[0] != n:
+        raise InputError(f"X has {X.shape[0]} rows, but the operator has {n}.")
+    if n <= max_rows:
+        rows = np.arange(n)
+    else:
+        generator = np.random.default_rng([seed, 0x11])
+        rows = np.sort(generator.choice(n, max_rows, replace=False))
+    points = read_rows(X, rows)
+    kernel = operator.in_memory().kernel(rows, rows)
+    steps = distance.pdist(kernel, "chebyshev")  # max over k, for every i < j
+    apart = distance.pdist(points)
+    distinct = apart > 0
+    value = float(np.max(steps[distinct] / apart[distinct])) if distinct.any() else float("nan")
+    return Sampled(value, 0.0 if len(rows) == n else float("nan"), len(rows))
+
+
+def _draw(weights: FloatArray, size: int, seed: int, tag: int) -> np.ndarray:
+    generator = np.random.default_rng([seed, tag])
+    return np.sort(generator.choice(len(weights), size, replace=True, p=weights))
