@@ -1,0 +1,82 @@
+"""What can be found out, and refused, before any long work starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from contexture.contexts.base import Context, Features
+from contexture.corpus import Corpus
+from contexture.estimators.plan import ContextPlan, plan_context
+from contexture.features import Recipe
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """A corpus that was looked through, and the plan of every context on it.
+
+    Attributes
+    ----------
+    rows, features : int
+        n and D.
+    targets : tuple of str
+    source : str
+        Where the corpus comes from.
+    partitions : int
+    dropped : tuple of str
+        Constant columns that are left out of X.
+    plans : tuple of ContextPlan
+    """
+
+    rows: int
+    features: int
+    targets: tuple[str, ...]
+    source: str
+    partitions: int
+    dropped: tuple[str, ...]
+    plans: tuple[ContextPlan, ...]
+
+
+def preflight(
+    corpus: Corpus,
+    contexts: Sequence[Context],
+    max_rank: int = 512,
+    chunk_rows: int | None = None,
+) -> Preflight:
+    """Check a corpus and its contexts, and plan them; nothing is computed or written.
+
+    Parameters
+    ----------
+    corpus : Corpus
+    contexts : sequence of Context
+    max_rank, chunk_rows
+        As in `contexture.estimators.plan.plan_context`.
+
+    Raises
+    ------
+    CorpusError
+        If ids, weights, targets or columns cannot be used.
+    ContextError
+        If a context does not fit; files that contexts bring are read and matched with the ids.
+    """
+    ids, weights = corpus.ids(), corpus.weights()
+    targets = corpus.read_targets()
+    recipe = Recipe.fit(corpus)
+    n, D = corpus.rows, len(recipe.columns)
+    plans = tuple(plan_context(c, n, D, max_rank, chunk_rows) for c in contexts)
+    nothing = Features(np.broadcast_to(np.zeros(D), (n, D)), ids, weights, "")
+    for context in contexts:
+        if context.data_fingerprint():
+            # An edge list or a table of counts is matched with the ids alone; X is not looked at.
+            context.fit(nothing)
+    return Preflight(
+        rows=n,
+        features=D,
+        targets=tuple(t.name for t in targets),
+        source=corpus.source,
+        partitions=len(corpus.partitions),
+        dropped=recipe.dropped,
+        plans=plans,
+    )

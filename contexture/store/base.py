@@ -1,0 +1,187 @@
+"""A Zarr store of audits: opening, creating, naming. The layout is in docs/design.md, section 4."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import xarray as xr
+import zarr
+import zarr.errors
+
+from contexture.errors import StorageFullError, StoreError
+
+FORMAT = 1
+"""Version of the layout; a store with a larger one is refused."""
+
+_MARK = "contexture"
+
+
+class Store:
+    """A place where audits are kept; cheap to make, picklable, opened anew on each worker.
+
+    Parameters
+    ----------
+    url : str
+        Folder or fsspec URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @classmethod
+    def create(cls, url: str) -> Self:
+        """Open a store for writing, and make it if there is none.
+
+        Raises
+        ------
+        StoreError
+            If something else lies there, or it has a newer format.
+        """
+        store = cls(url)
+        if not _exists(url):
+            with storage_errors(url):
+                root = zarr.open_group(url, mode="w-", zarr_format=3)
+                root.attrs.update({_MARK: {"format": FORMAT}})
+            return store
+        return cls.open(url)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open an existing store.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it is not one of ours, or it has a newer format.
+        """
+        if not _exists(url):
+            raise StoreError(
+                f"there is no store at '{url}'; check the path, or make one with "
+                "'contexture audit'."
+            )
+        store = cls(url)
+        try:
+            mark = store.root.attrs.get(_MARK)
+        except (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError, ValueError):
+            mark = None
+        if not isinstance(mark, dict) or not isinstance(mark.get("format"), int):
+            raise StoreError(
+                f"'{url}' is not a contexture store (it lacks the mark that one bears); "
+                "choose another path."
+            )
+        if mark["format"] > FORMAT:
+            raise StoreError(
+                f"the store '{url}' has format {mark['format']}, but this version of contexture "
+                f"reads up to {FORMAT}; install a newer one."
+            )
+        return store
+
+    @property
+    def root(self) -> zarr.Group:
+        """The root group, for reading and writing."""
+        # Consolidated metadata goes stale when another run is added, and then hides it.
+        return zarr.open_group(self.url, mode="r+", use_consolidated=False)
+
+    def group(self, path: str) -> zarr.Group:
+        """Return the group at ``path``, making it if it does not exist."""
+        return self.root.require_group(path)
+
+    def find(self, path: str) -> zarr.Group | None:
+        """Return the group at ``path``, or None."""
+        try:
+            return zarr.open_group(self.url, path=path, mode="r+", use_consolidated=False)
+        except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+            return None
+
+    def children(self, path: str) -> list[str]:
+        """Names of the groups directly under ``path``, sorted."""
+        group = self.find(path)
+        return [] if group is None else sorted(group.group_keys())
+
+    def remove(self, path: str) -> None:
+        """Delete a group and all below it; nothing happens if there is none."""
+        parent, _, name = path.rpartition("/")
+        group = self.find(parent) if parent else self.root
+        if group is not None and name in group:
+            del group[name]
+
+    def write(self, path: str, data: xr.Dataset, mode: str = "w") -> None:
+        """Write a dataset as a group.
+
+        Raises
+        ------
+        StorageFullError
+            If there is no room.
+        """
+        with storage_errors(self.url):
+            data.to_zarr(
+                self.url,
+                group=path,
+                mode=mode,
+                zarr_format=3,
+                consolidated=False,
+                write_empty_chunks=True,
+            )
+
+    def read(self, path: str) -> xr.Dataset:
+        """Open the group at ``path`` as a lazy dataset."""
+        return xr.open_zarr(self.url, group=path, consolidated=False, chunks=None)
+
+
+def slug(name: str) -> str:
+    """Turn any name into one path segment; the name itself is kept as an attribute."""
+    quoted = quote(name, safe=" ")[:200].strip()
+    # '.', '..' and names with a leading dot or '__' mean something to file systems and to Zarr.
+    return quoted if quoted and quoted[0] not in "._" else f"%{quoted}"
+
+
+def _exists(url: str) -> bool:
+    if "://" not in url:
+        path = Path(url)
+        if path.is_file():
+            raise StoreError(f"'{url}' is a file, not a store; choose another path.")
+        return path.is_dir() and any(path.iterdir())
+    import fsspec
+
+    filesystem, path_there = fsspec.core.url_to_fs(url)
+    return bool(filesystem.exists(path_there) and filesystem.ls(path_there))
+
+
+@contextmanager
+def storage_errors(url: str) -> Iterator[None]:
+    """Translate what the file system says about a full disk or forbidden folder.
+
+    Raises
+    ------
+    StorageFullError
+        If no space is left.
+    StoreError
+        If the place may not be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise StorageFullError(
+                f"no space is left for the store '{url}'; free some and run the same command "
+                "again, it goes on where it stopped."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(
+                f"the store '{url}' cannot be written ({error.strerror}); choose another path."
+            ) from error
+        raise
+
+
+def plain(value: Any) -> Any:
+    """Turn NumPy scalars into what JSON knows, in nested attributes."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -1,0 +1,161 @@
+"""X, ids, weights and targets of a corpus in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+
+from contexture.contexts.base import Features
+from contexture.corpus import Corpus, Target
+from contexture.errors import StoreError
+from contexture.features import Recipe
+from contexture.store.base import Store, slug, storage_errors
+
+
+def features_key(corpus: Corpus, chunk_rows: int) -> str:
+    """Key of a corpus's features: its content, the roles of its columns, and the chunks."""
+    parts = [1, corpus.fingerprint, chunk_rows]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def has_features(store: Store, key: str) -> bool:
+    """Whether the features are there, whole."""
+    group = store.find(f"features/{key}")
+    return group is not None and bool(group.attrs.get("complete", False))
+
+
+def write_features(store: Store, corpus: Corpus, chunk_rows: int) -> str:
+    """Fit the recipe and write X in row chunks, with ids, weights and targets.
+
+    The heavy part is a Dask graph: it runs on the client that is current, one partition at a
+    time on each worker.
+
+    Parameters
+    ----------
+    store : Store
+    corpus : Corpus
+    chunk_rows : int
+        Rows of a chunk of X.
+
+    Returns
+    -------
+    str
+        The key under ``features/``.
+
+    Raises
+    ------
+    CorpusError
+        If the values cannot be used.
+    StorageFullError
+        If there is no room.
+    """
+    key = features_key(corpus, chunk_rows)
+    if has_features(store, key):
+        return key
+    # Everything that may be refused comes before the first byte is written.
+    ids, weights, targets = corpus.ids(), corpus.weights(), corpus.read_targets()
+    recipe = Recipe.fit(corpus)
+    path = f"features/{key}"
+    n, D = corpus.rows, len(recipe.columns)
+    with storage_errors(store.url):
+        store.remove(path)
+        group = store.group(path)
+        X = group.create_array(
+            "X",
+            shape=(n, D),
+            chunks=(min(chunk_rows, n), D),
+            dtype="float64",
+            dimension_names=("sample", "feature"),
+            attributes={"long_name": "features", "units": "1"},
+        )
+        # Whole chunks only: Zarr loses data where two writers share one.
+        da.store(recipe.transform(corpus).rechunk((X.chunks[0], D)), X, lock=False)
+        store.write(path, _columns(recipe, ids, weights, targets), mode="a")
+        group.attrs.update(
+            {
+                "corpus_fingerprint": corpus.fingerprint,
+                "fingerprint": _content(group["X"], ids, weights),
+                "targets_fingerprint": _target_content(targets),
+                "recipe": recipe.to_dict(),
+                "source": corpus.source,
+                "partitions": [[p.rows, p.fingerprint] for p in corpus.partitions],
+                "chunk_rows": chunk_rows,
+                "targets": [t.name for t in targets],
+                "complete": True,
+            }
+        )
+    return key
+
+
+def _columns(
+    recipe: Recipe, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], targets: Any
+) -> xr.Dataset:
+    data = xr.Dataset(
+        {"input_weight": ("sample", weights, {"long_name": "P_X", "range": "adds up to 1"})},
+        coords={
+            "sample": ids if ids.dtype.kind in "iu" else ids.astype(object),
+            "feature": np.asarray(recipe.columns, dtype=object),
+        },
+    )
+    for target in targets:
+        attributes = {"name": target.name, "kind": target.kind, "levels": list(target.levels)}
+        data[f"target {slug(target.name)}"] = ("sample", target.values, attributes)
+    return data
+
+
+def _content(X: Any, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> str:
+    digest = hashlib.sha256()
+    for start in range(0, X.shape[0], X.chunks[0]):
+        digest.update(np.ascontiguousarray(X[start : start + X.chunks[0]]).tobytes())
+    digest.update(weights.tobytes())
+    digest.update("\n".join(map(str, ids.tolist())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _target_content(targets: tuple[Target, ...]) -> str:
+    digest = hashlib.sha256()
+    for target in targets:
+        digest.update(json.dumps([target.name, target.kind, target.levels]).encode())
+        digest.update(np.ascontiguousarray(target.values).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def read_features(store: Store, key: str) -> Features:
+    """Open the features lazily: X stays on disk.
+
+    Raises
+    ------
+    StoreError
+        If they are not there, or not whole.
+    """
+    path = f"features/{key}"
+    group = store.find(path)
+    if group is None or not group.attrs.get("complete", False):
+        raise StoreError(f"the store '{store.url}' holds no features '{key}'.")
+    data = store.read(path)
+    return Features(
+        X=group["X"],
+        ids=data["sample"].to_numpy(),
+        input_weights=data["input_weight"].to_numpy(),
+        fingerprint=str(group.attrs["fingerprint"]),
+    )
+
+
+def read_targets(store: Store, key: str) -> tuple[Target, ...]:
+    """Read the targets of a corpus, in the order of the configuration."""
+    data = store.read(f"features/{key}")
+    group = store.find(f"features/{key}")
+    names = [] if group is None else list(group.attrs["targets"])
+    targets = []
+    for name in names:
+        column = data[f"target {slug(name)}"]
+        kind, levels = column.attrs["kind"], tuple(column.attrs["levels"])
+        values = column.to_numpy()
+        values = values.astype(np.float64 if kind == "number" else np.int64)
+        targets.append(Target(name, kind, values, levels))
+    return tuple(targets)

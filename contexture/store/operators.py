@@ -1,0 +1,248 @@
+"""Operators in the store: row blocks with a ledger, written in parallel, resumed, shared by runs.
+
+A block is one chunk of each array, so that blocks may be written at the same time. Its entry in
+the ledger ``done`` is set last; a block without it is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+import xarray as xr
+import zarr
+from scipy import sparse
+
+from contexture.contexts.base import ConditionalRows, Rows
+from contexture.errors import StoreError
+from contexture.operator import ExpectationOperator
+from contexture.store.base import Store, plain, storage_errors
+
+
+def prepare_operator(
+    store: Store, key: str, evidence: ConditionalRows, chunk_rows: int, force: bool = False
+) -> list[int]:
+    """Lay out the arrays of an operator, or find them, and list the blocks that are missing.
+
+    Parameters
+    ----------
+    store : Store
+    key : str
+        Under ``operators/``; from `Context.identity` and the chunk size.
+    evidence : ConditionalRows
+        The fitted context.
+    chunk_rows : int
+        Rows of a block.
+    force : bool
+        Discard what is there.
+
+    Returns
+    -------
+    list of int
+        Numbers of the missing blocks, in order; empty if the operator is whole.
+    """
+    path = f"operators/{key}"
+    with storage_errors(store.url):
+        if force:
+            store.remove(path)
+        group = store.find(path)
+        if group is None or not group.attrs.get("prepared", False):
+            store.remove(path)
+            _lay_out(store, path, evidence, chunk_rows)
+            group = store.group(path)
+        return np.flatnonzero(group["done"][:] == 0).tolist()
+
+
+def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int) -> None:
+    n, m = evidence.shape
+    starts = range(0, n, chunk_rows)
+    blocks = len(starts)
+    group = store.group(path)
+    values = evidence.context_values
+    store.write(
+        path,
+        xr.Dataset(
+            {
+                "input_weight": ("sample", evidence.input_weights),
+                "context_value": (
+                    "column",
+                    values if values.dtype.kind in "iu" else values.astype(object),
+                ),
+            }
+        ),
+        mode="a",
+    )
+    if evidence.sparse:
+        # Entries of a block are kept side by side in one chunk, as long as the fullest block.
+        room = max(1, max(evidence.entries(i, min(i + chunk_rows, n)) for i in starts))
+        for name, kind in (("data", "float64"), ("index", "int32")):
+            group.create_array(
+                name,
+                shape=(blocks, room),
+                chunks=(1, room),
+                dtype=kind,
+                dimension_names=("block", "entry"),
+            )
+        group.create_array(
+            "row_length",
+            shape=(blocks, chunk_rows),
+            chunks=(1, chunk_rows),
+            dtype="int32",
+            dimension_names=("block", "row"),
+        )
+    else:
+        group.create_array(
+            "conditional",
+            shape=(n, m),
+            chunks=(chunk_rows, m),
+            dtype="float64",
+            dimension_names=("sample", "column"),
+        )
+    group.create_array(
+        "partial_context_weight",
+        shape=(blocks, m),
+        chunks=(1, m),
+        dtype="float64",
+        dimension_names=("block", "column"),
+    )
+    group.create_array(
+        "done", shape=(blocks,), chunks=(1,), dtype="int8", dimension_names=("block",)
+    )
+    group.attrs.update(
+        {
+            "rows": n,
+            "columns": m,
+            "sparse": evidence.sparse,
+            "chunk_rows": chunk_rows,
+            "details": plain(dict(evidence.details)),
+            "prepared": True,
+        }
+    )
+
+
+def write_block(store: Store, key: str, evidence: ConditionalRows, block: int) -> int:
+    """Compute one block of rows of P, write it with its part of P_A, and enter it as done.
+
+    Parameters
+    ----------
+    store : Store
+    key : str
+        Under ``operators/``.
+    evidence : ConditionalRows
+        The fitted context.
+    block : int
+        Number of the block.
+
+    Returns
+    -------
+    int
+        ``block``.
+
+    Raises
+    ------
+    StorageFullError
+        If there is no room.
+    """
+    with storage_errors(store.url):
+        group = zarr.open_group(
+            store.url, path=f"operators/{key}", mode="r+", use_consolidated=False
+        )
+        chunk_rows, n = int(group.attrs["chunk_rows"]), int(group.attrs["rows"])
+        start = block * chunk_rows
+        stop = min(start + chunk_rows, n)
+        rows = evidence.rows(start, stop)
+        if sparse.issparse(rows):
+            room = group["data"].shape[1]
+            data, index = np.zeros(room), np.zeros(room, dtype=np.int32)
+            data[: rows.nnz], index[: rows.nnz] = rows.data, rows.indices
+            lengths = np.zeros(chunk_rows, dtype=np.int32)
+            lengths[: stop - start] = np.diff(rows.indptr)
+            group["data"][block], group["index"][block] = data, index
+            group["row_length"][block] = lengths
+        else:
+            group["conditional"][start:stop] = rows
+        group["partial_context_weight"][block] = rows.T @ evidence.input_weights[start:stop]
+        group["done"][block] = 1
+    return block
+
+
+def read_operator(store: Store, key: str) -> ExpectationOperator:
+    """Open an operator; its blocks are read when they are needed.
+
+    Raises
+    ------
+    StoreError
+        If it is not there, or blocks are missing.
+    """
+    group = store.find(f"operators/{key}")
+    if group is None or not group.attrs.get("prepared", False):
+        raise StoreError(f"the store '{store.url}' holds no operator '{key}'.")
+    missing = int(np.sum(group["done"][:] == 0))
+    if missing:
+        raise StoreError(
+            f"operator '{key}' lacks {missing} of {group['done'].shape[0]} blocks; "
+            "run the audit again, it computes only these."
+        )
+    # Block by block in order: the sum does not depend on who computed which block when.
+    marginal = np.zeros(int(group.attrs["columns"]))
+    for block in range(group["done"].shape[0]):
+        marginal += group["partial_context_weight"][block]
+    kept = np.flatnonzero(marginal > 0)
+    data = store.read(f"operators/{key}")
+    return ExpectationOperator(
+        StoredBlocks(group, kept),
+        data["input_weight"].to_numpy(),
+        marginal[kept],
+        data["context_value"].to_numpy()[kept],
+    )
+
+
+@dataclass(frozen=True)
+class StoredBlocks(Sequence[Rows]):
+    """Row blocks of P in Zarr, without the columns that nobody chose.
+
+    Parameters
+    ----------
+    group : zarr.Group
+        Under ``operators/``.
+    kept : ndarray of int
+        Columns with p_A > 0.
+    """
+
+    group: zarr.Group
+    kept: np.ndarray[Any, Any]
+
+    def __len__(self) -> int:
+        return int(self.group["done"].shape[0])
+
+    @overload
+    def __getitem__(self, block: int) -> Rows: ...
+    @overload
+    def __getitem__(self, block: slice) -> Sequence[Rows]: ...
+    def __getitem__(self, block: int | slice) -> Rows | Sequence[Rows]:
+        if isinstance(block, slice):
+            return [self[i] for i in range(*block.indices(len(self)))]
+        if not 0 <= block < len(self):
+            raise IndexError(block)
+        n, m = int(self.group.attrs["rows"]), int(self.group.attrs["columns"])
+        chunk_rows = int(self.group.attrs["chunk_rows"])
+        start = block * chunk_rows
+        stop = min(start + chunk_rows, n)
+        rows: Rows
+        if self.group.attrs["sparse"]:
+            lengths = self.group["row_length"][block][: stop - start]
+            pointers = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+            entries = int(pointers[-1])
+            rows = sparse.csr_array(
+                (
+                    self.group["data"][block][:entries],
+                    self.group["index"][block][:entries],
+                    pointers,
+                ),
+                shape=(stop - start, m),
+            )
+        else:
+            rows = np.asarray(self.group["conditional"][start:stop])
+        return rows if len(self.kept) == m else rows[:, self.kept]
