@@ -1,0 +1,131 @@
+"""The audit: from a raw source to ranked contexts in a Zarr store."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from contexture.contexts import AnyContext
+from contexture.estimators.plan import Machine
+from contexture.readers import AnyReader
+from contexture.store import Store
+from contexture.store.runs import begin_run, finish_run
+from flows.cluster import client_memory, open_cluster
+from flows.parameters import AnyCluster, AuditParameters, LocalCluster
+from tasks.contexts import estimate_operator, score_context
+from tasks.corpus import check, fit_all, free_disk, write_corpus
+from tasks.publish import publish_artifacts, write_report_file
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray", "prefect")
+"""Packages whose versions are kept with every run."""
+
+
+# The docstring below is in Google style: Prefect reads the descriptions of the form from it.
+@flow(
+    name="audit",
+    flow_run_name="audit-{name}",
+    task_runner=ThreadPoolTaskRunner(max_workers=16),  # type: ignore[arg-type]
+)
+def audit(
+    name: str,
+    corpus: AnyReader,
+    contexts: list[AnyContext],
+    max_rank: int = 512,
+    beta: float = 1.0,
+    rank_kept: int = 128,
+    seed: int = 0,
+    store: str | None = None,
+    cluster: AnyCluster = LocalCluster(),  # noqa: B008 - frozen
+    chunk_rows: int | None = None,
+    force: bool = False,
+) -> str:
+    """Audit a corpus: which context should a model on it learn from, and is it any good?
+
+    Args:
+        name: What the corpus is called; also the default name of the store.
+        corpus: Where the data lie and what the columns are for.
+        contexts: The contexts to compare.
+        max_rank: Number of singular values that count in the usefulness τ (d_0).
+        beta: Weight of the second term of the usefulness τ (β).
+        rank_kept: Singular functions that the store keeps of each context.
+        seed: Reference rows, masks and samples are drawn by it.
+        store: Folder or URL of the Zarr store; <name>.zarr in the working directory if left out.
+        cluster: The Dask workers that compute.
+        chunk_rows: Rows computed and written at a time; chosen by size if left out.
+        force: Compute everything anew, also what the store already holds.
+
+    Returns
+    -------
+        Id of the run in the store.
+    """
+    parameters = AuditParameters(
+        name=name,
+        corpus=corpus,
+        contexts=tuple(contexts),
+        max_rank=max_rank,
+        beta=beta,
+        rank_kept=rank_kept,
+        seed=seed,
+        store=store,
+        cluster=cluster,
+        chunk_rows=chunk_rows,
+    )
+    url = parameters.store_url
+    with open_cluster(parameters.cluster) as client:
+        machine = Machine(memory=client_memory(client), disk=free_disk(url))
+        found = check(corpus, contexts, max_rank, chunk_rows, machine)
+        features_key = write_corpus(url, corpus, chunk_rows)
+        fit_all(url, features_key, contexts, seed)
+        run = begin_run(Store(url), _provenance(parameters, features_key))
+        try:
+            settings = parameters.model_dump(include={"max_rank", "beta", "rank_kept", "seed"})
+            operators = {
+                plan.context: estimate_operator.submit(
+                    url, features_key, context, plan.chunk_rows, seed, force
+                )
+                for context, plan in zip(contexts, found.plans, strict=True)
+            }
+            scores = [
+                score_context.submit(url, run, features_key, operators[c.label], c, settings, force)
+                for c in contexts
+            ]
+            for future in [*operators.values(), *scores]:
+                future.result()
+        except BaseException as error:
+            finish_run(Store(url), run, _status(error), {"error": str(error)[:1000]})
+            raise
+        finish_run(Store(url), run, "complete", {})
+    publish_artifacts(url, run)
+    write_report_file(url, run)
+    return run
+
+
+def _provenance(parameters: AuditParameters, features_key: str) -> dict[str, Any]:
+    """Everything about a run that is known when it begins."""
+    features = Store(parameters.store_url).group(f"features/{features_key}")
+    return {
+        "name": parameters.name,
+        "configuration": parameters.model_dump(mode="json"),
+        "contexts": [context.label for context in parameters.contexts],
+        "targets": features.attrs["targets"],
+        "seed": parameters.seed,
+        "features": features_key,
+        "corpus_fingerprint": features.attrs["corpus_fingerprint"],
+        "partitions": features.attrs["partitions"],
+        "source": features.attrs["source"],
+        "rows": features["X"].shape[0],
+        "columns": features["X"].shape[1],
+        "versions": {
+            "python": platform.python_version(),
+            "contexture": version("contexture"),
+            **{package: version(package) for package in PACKAGES},
+        },
+    }
+
+
+def _status(error: BaseException) -> str:
+    return "failed" if isinstance(error, Exception) else "interrupted"

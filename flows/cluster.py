@@ -1,0 +1,101 @@
+"""The Dask client of a flow: workers of its own, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dask
+import distributed
+from dask.system import CPU_COUNT
+from dask.utils import parse_bytes
+from distributed.system import MEMORY_LIMIT
+
+from contexture.errors import ClusterError
+from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
+
+TIMEOUT = "15s"
+"""How long a cluster may take to answer at its address."""
+
+
+def worker_memory(cluster: LocalCluster) -> int:
+    """Memory of each worker in bytes: as given, or an equal share of the machine's."""
+    workers = cluster.workers or CPU_COUNT
+    if cluster.memory is not None:
+        return int(parse_bytes(cluster.memory))
+    return int(MEMORY_LIMIT * 0.9 / workers)
+
+
+def memory_per_task(cluster: AnyCluster) -> int:
+    """Memory that one task may use, in bytes; asks the cluster if it runs already.
+
+    Raises
+    ------
+    ClusterError
+        If no cluster answers.
+    """
+    if isinstance(cluster, LocalCluster):
+        return worker_memory(cluster) // cluster.threads
+    with connect(cluster) as client:
+        return client_memory(client)
+
+
+def client_memory(client: distributed.Client) -> int:
+    """Memory that one task may use on the smallest worker of a cluster, in bytes."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    return int(min(w["memory_limit"] / max(1, w["nthreads"]) for w in workers))
+
+
+@contextmanager
+def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
+    """Start or join the workers; the client is the default one until the context ends.
+
+    Raises
+    ------
+    ClusterError
+        If no cluster answers at the address, or it has no workers.
+    """
+    if isinstance(cluster, ClusterAddress):
+        with connect(cluster) as client:
+            yield client
+        return
+    with (
+        dask.config.set({"distributed.admin.system-monitor.gil.enabled": False}),
+        distributed.LocalCluster(
+            n_workers=cluster.workers or CPU_COUNT,
+            threads_per_worker=cluster.threads,
+            memory_limit=worker_memory(cluster),
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+        ) as local,
+        distributed.Client(local) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def connect(cluster: ClusterAddress) -> Iterator[distributed.Client]:
+    """Join a running cluster.
+
+    Raises
+    ------
+    ClusterError
+        If none answers, or it has no workers.
+    """
+    try:
+        client = distributed.Client(cluster.address, timeout=TIMEOUT)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"no Dask cluster answers at '{cluster.address}' (waited {TIMEOUT}); start one with "
+            "'dask scheduler' and 'dask worker', or leave 'cluster' out to use this machine."
+        ) from error
+    with client:
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ClusterError(
+                f"the Dask cluster at '{cluster.address}' has no workers; start some with "
+                f"'dask worker {cluster.address}'."
+            )
+        yield client

@@ -1,0 +1,80 @@
+"""Stages of one context: its operator, block by block, and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import distributed
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from contexture.contexts.base import Context
+from contexture.jobs import compute_block, compute_scores
+from contexture.store import Store
+from contexture.store.features import read_features
+from contexture.store.operators import prepare_operator
+from contexture.store.runs import result_key, reuse_context
+from tasks.progress import gather, tell
+
+
+@task(name="operator", task_run_name="operator-{context.label}", cache_policy=NO_CACHE)
+def estimate_operator(
+    url: str, features_key: str, context: Context, chunk_rows: int, seed: int, force: bool
+) -> str:
+    """Compute the missing blocks of a context's operator on Dask; returns its key."""
+    store = Store(url)
+    features = read_features(store, features_key)
+    key = f"{context.identity(features, seed)}-{chunk_rows}"
+    evidence = context.fit(features, seed)
+    missing = prepare_operator(store, key, evidence, chunk_rows, force)
+    stage = f"{context.label}: operator"
+    if not missing:
+        tell(stage, 1, 1)
+        return key
+    client = distributed.get_client()
+    # References and edges go to every worker once, not with every block.
+    shared = client.scatter(evidence, broadcast=True, hash=False)
+    futures = [
+        client.submit(compute_block, url, key, shared, block, pure=False, retries=2)
+        for block in missing
+    ]
+    gather(stage, futures)
+    return key
+
+
+@task(name="scores", task_run_name="scores-{context.label}", cache_policy=NO_CACHE)
+def score_context(
+    url: str,
+    run: str,
+    features_key: str,
+    operator_key: str,
+    context: Context,
+    settings: dict[str, Any],
+    force: bool,
+) -> str:
+    """Decompose and score a context on Dask, or take over equal results; returns its path."""
+    store = Store(url)
+    stage = f"{context.label}: spectrum and scores"
+    features = store.group(f"features/{features_key}")
+    key = result_key(
+        operator_key,
+        {**settings, "features": features_key, "targets": features.attrs["targets_fingerprint"]},
+    )
+    if not force and reuse_context(store, run, context.label, key):
+        tell(stage, 1, 1)
+        return f"runs/{run}/contexts/{context.label}"
+    client = distributed.get_client()
+    future = client.submit(
+        compute_scores,
+        url,
+        run,
+        features_key,
+        operator_key,
+        key,
+        context,
+        settings,
+        pure=False,
+        retries=2,
+        priority=1,
+    )
+    return str(gather(stage, [future])[0])

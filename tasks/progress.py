@@ -1,0 +1,82 @@
+"""Progress of the stages of a run, told to whoever listens: the terminal, or the run's log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import distributed
+from prefect.logging import get_run_logger
+
+from contexture.errors import ClusterError
+
+
+class Listener(Protocol):
+    """Hears how far each stage is; called from several threads."""
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        """``done`` of ``total`` parts of the stage are ready; the first call has 0."""
+        ...
+
+
+class LogListener:
+    """Writes the beginning, every tenth and the end of a stage into the log of the run."""
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        """Log if a tenth was passed."""
+        if done in (0, total) or (done * 10) // total > ((done - 1) * 10) // total:
+            get_run_logger().info("%s: %d of %d", stage, done, total)
+
+
+_listener: Listener = LogListener()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let ``listener`` hear the stages of runs in this process."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
+
+
+def tell(stage: str, done: int, total: int) -> None:
+    """Tell the listener how far a stage is."""
+    _listener.advance(stage, done, total)
+
+
+def gather(stage: str, futures: Sequence[distributed.Future]) -> list[Any]:
+    """Wait for Dask futures in the order in which they finish, telling the progress.
+
+    Raises
+    ------
+    ClusterError
+        If a worker died again and again on a part, or the cluster was lost.
+    Exception
+        What a part raised; the others are cancelled.
+    """
+    total, results = len(futures), []
+    tell(stage, 0, total)
+    try:
+        for future in distributed.as_completed(futures):
+            results.append(future.result())
+            tell(stage, len(results), total)
+    except distributed.scheduler.KilledWorker as error:
+        raise ClusterError(
+            f"{stage}: a Dask worker died {error.allowed_failures + 1} times on the same part, "
+            "most likely for want of memory; give the workers more, or choose a smaller "
+            "'chunk_rows' or a 'reference'. What was done is kept."
+        ) from error
+    except (distributed.comm.CommClosedError, distributed.client.FutureCancelledError) as error:
+        raise ClusterError(
+            f"{stage}: the connection to the Dask cluster was lost; run the same command again, "
+            "it goes on where it stopped."
+        ) from error
+    finally:
+        for future in futures:
+            if not future.done():
+                future.cancel()
+    return results
