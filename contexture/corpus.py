@@ -1,0 +1,300 @@
+"""The corpus: rows in partitions, the roles of its columns, and a fingerprint of its content.
+
+A corpus holds no data. It knows where its rows lie, how many there are and what they hash to;
+the rows themselves are read partition by partition, here or on a Dask worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+
+from contexture.errors import CorpusError
+
+Kind = Literal["number", "category", "datetime"]
+"""What a column is to a model; decided over the whole corpus, never over one partition."""
+
+
+class Block(Protocol):
+    """A stretch of the raw source that can be read by itself, on any worker."""
+
+    def frame(self, dtypes: Mapping[str, str]) -> pd.DataFrame:
+        """Read the named columns, each in the dtype given for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A run of consecutive rows.
+
+    Parameters
+    ----------
+    block : Block
+        Where the rows lie; small and picklable.
+    start : int
+        Number of the first row in the corpus, from 0.
+    rows : int
+        How many rows there are, at least 1.
+    fingerprint : str
+        SHA-256 of the content in hex: the same in every process and on every machine.
+    dtypes : tuple of (str, str)
+        Columns and their pandas dtypes, the same in every partition of a corpus.
+    """
+
+    block: Block
+    start: int
+    rows: int
+    fingerprint: str
+    dtypes: tuple[tuple[str, str], ...]
+
+    def load(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Read the rows.
+
+        Parameters
+        ----------
+        columns : sequence of str, optional
+            The columns to read, all by default.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``rows`` rows, indexed by their number in the corpus. Numbers are float64 with NaN for
+            missing, text is ``str``, datetimes are datetime64[us].
+
+        Raises
+        ------
+        CorpusError
+            If the source is gone or was changed after it was opened.
+        """
+        dtypes = dict(self.dtypes)
+        wanted = dtypes if columns is None else {name: dtypes[name] for name in columns}
+        frame = self.block.frame(wanted)
+        if len(frame) != self.rows:
+            raise CorpusError(
+                f"the data changed while they were being read: rows {self.start} to "
+                f"{self.start + self.rows - 1} are now {len(frame)} rows; open the corpus again"
+            )
+        frame.index = pd.RangeIndex(self.start, self.start + self.rows)
+        return frame
+
+
+def load_partition(partition: Partition, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Read one partition; a library function, so that Dask workers can import it."""
+    return partition.load(columns)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target of the corpus.
+
+    Parameters
+    ----------
+    name : str
+        The column.
+    kind : {"number", "class"}
+        Whether it is a quantity or one of several classes.
+    values : ndarray of shape (n,)
+        float64 with NaN for missing, or int64 codes into `levels` with -1 for missing.
+    levels : tuple of str
+        The classes, sorted; empty for numbers.
+    """
+
+    name: str
+    kind: Literal["number", "class"]
+    values: np.ndarray[Any, Any]
+    levels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Rows in partitions, and what their columns are for.
+
+    Parameters
+    ----------
+    partitions : tuple of Partition
+        In order; at least one.
+    columns : dict of str to {"number", "category", "datetime"}
+        Every column that has a role, with its kind.
+    feature_columns : tuple of str
+        The columns that X is made of; at least one.
+    targets : tuple of str
+        Columns that are predicted.
+    id_column, weights_column : str, optional
+        The columns that name and weigh the rows.
+    source : str
+        A short description of where the data come from, for people.
+    """
+
+    partitions: tuple[Partition, ...]
+    columns: Mapping[str, Kind]
+    feature_columns: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    id_column: str | None = None
+    weights_column: str | None = None
+    source: str = field(default="", compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows n."""
+        return sum(partition.rows for partition in self.partitions)
+
+    @property
+    def dtypes(self) -> dict[str, str]:
+        """The pandas dtype of every column in `frame`."""
+        return dict(self.partitions[0].dtypes)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that stand for the content, its order and the columns' roles.
+
+        The roles and kinds are part of it, because the same bytes with another target, or with a
+        column excluded, give another X.
+        """
+        content = [
+            [partition.fingerprint for partition in self.partitions],
+            [[name, kind, self.dtypes[name]] for name, kind in self.columns.items()],
+            [self.feature_columns, self.targets, self.id_column, self.weights_column],
+        ]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def frame(self) -> dd.DataFrame:
+        """Return all columns lazily, one Dask partition for each of `partitions`."""
+        starts = [partition.start for partition in self.partitions]
+        meta = pd.DataFrame({k: pd.Series([], dtype=v) for k, v in self.dtypes.items()})
+        # Dask is only half typed.
+        from_map: Any = dd.from_map
+        frame: dd.DataFrame = from_map(
+            load_partition,
+            list(self.partitions),
+            meta=meta.set_index(pd.RangeIndex(0)),
+            divisions=(*starts, self.rows - 1),
+        )
+        return frame
+
+    def ids(self) -> np.ndarray[Any, Any]:
+        """Return what the rows are called.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            int64, or text in NumPy's StringDType; row numbers where no column was named.
+
+        Raises
+        ------
+        CorpusError
+            If two rows have the same id, or one has none.
+        """
+        name = self.id_column
+        if name is None:
+            return np.arange(self.rows, dtype=np.int64)
+        column = self._column(name)
+        missing = np.flatnonzero(column.isna().to_numpy())
+        if missing.size:
+            raise CorpusError(
+                f"id column {name!r} is missing in row {missing[0]} ({missing.size} in all); "
+                "every row needs an id"
+            )
+        repeated = np.flatnonzero(column.duplicated().to_numpy())
+        if repeated.size:
+            first = column.iloc[repeated[0]]
+            times = int((column == first).sum())
+            raise CorpusError(
+                f"id column {name!r} holds {first!r} {times} times (again in row {repeated[0]}); "
+                f"{repeated.size} rows repeat an earlier id, but ids must be unique"
+            )
+        if self.dtypes[name] == "str":
+            return np.array(column.astype(object).tolist(), dtype=np.dtypes.StringDType())
+        values = column.to_numpy()
+        whole = (values == np.round(values)) & (np.abs(values) <= 2.0**53)
+        if self.dtypes[name] == "float64" and not whole.all():
+            row = int(np.flatnonzero(~whole)[0])
+            raise CorpusError(
+                f"id column {name!r} holds {values[row]!r} in row {row}; an id must be text or a "
+                "whole number (below 2**53 if it is stored as a floating number)"
+            )
+        return np.asarray(values, dtype=np.int64)
+
+    def weights(self) -> np.ndarray[Any, Any]:
+        """Return the law of X over the rows.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            float64, positive, with sum 1; uniform where no column was named.
+
+        Raises
+        ------
+        CorpusError
+            If a weight is missing, infinite, negative or zero.
+        """
+        if self.weights_column is None:
+            return np.full(self.rows, 1.0 / self.rows)
+        values = self._column(self.weights_column).to_numpy(dtype=np.float64)
+        wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
+        if wrong.size:
+            raise CorpusError(
+                f"weights column {self.weights_column!r} holds {values[wrong[0]]} in row "
+                f"{wrong[0]}; weights must be positive and finite, so correct or remove the row"
+            )
+        values = values / values.max()  # so that the sum cannot overflow
+        return np.asarray(values / values.sum())
+
+    def read_targets(self) -> tuple[Target, ...]:
+        """Read the targets, in the order in which they were named.
+
+        Raises
+        ------
+        CorpusError
+            If a numeric target is infinite.
+        """
+        return tuple(self._target(name) for name in self.targets)
+
+    def _target(self, name: str) -> Target:
+        column = self._column(name)
+        if self.dtypes[name] == "float64":
+            infinite = np.flatnonzero(np.isinf(column.to_numpy()))
+            if infinite.size:
+                raise CorpusError(
+                    f"target {name!r} is infinite in row {infinite[0]}; correct it, or leave it "
+                    "empty to mark it as missing"
+                )
+        if self.columns[name] == "category":
+            # For text this sorts by code point, for numbers by value.
+            codes, levels = pd.factorize(_sortable(column), sort=True)
+            return Target(name, "class", codes.astype(np.int64), tuple(map(level_text, levels)))
+        return Target(name, "number", numbers(column))
+
+    def _column(self, name: str) -> pd.Series:
+        column: pd.Series = self.frame()[name].compute()
+        return column
+
+
+def numbers(column: pd.Series) -> np.ndarray[Any, Any]:
+    """Turn a number or datetime column into float64 (seconds since 1970; NaN for missing)."""
+    if column.dtype.kind == "M":
+        ticks = column.to_numpy().astype("datetime64[us]")
+        # Whole and fractional seconds apart: microseconds since 1970 may not fit a float64.
+        whole, fraction = np.divmod(ticks.astype(np.int64), 1_000_000)
+        return np.where(np.isnat(ticks), np.nan, whole + fraction / 1e6)
+    return column.to_numpy(dtype=np.float64)
+
+
+def level_text(value: Any) -> str:
+    """Name a level: text as it is, whole numbers without a decimal point."""
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+def _sortable(column: pd.Series) -> np.ndarray[Any, Any]:
+    if column.dtype == np.float64:
+        return column.to_numpy()
+    return np.array([None if v is pd.NA or v != v else v for v in column.astype(object)], object)

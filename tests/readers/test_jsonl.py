@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contexture.errors import CorpusError
+from contexture.readers import Jsonl
+from tests.readers.contract import ReaderContract
+
+
+class TestJsonl(ReaderContract):
+    SMALL = 1000
+
+    def write(self, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
+        records = frame.to_dict("records")
+        (folder / "t.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+        return {"path": str(folder / "t.jsonl")}
+
+    def reader(self, source: dict[str, Any], **roles: Any) -> Jsonl:
+        return Jsonl(**source, **roles)
+
+
+def read(folder: Path, text: str, blocksize: int = 2**20, **options: Any) -> pd.DataFrame:
+    (folder / "x.jsonl").write_text(text, encoding="utf-8")
+    return Jsonl(path=str(folder / "x.jsonl"), **options).open(blocksize).frame().compute()
+
+
+@pytest.mark.parametrize("blocksize", [8, 2**20])
+def test_types_are_those_of_the_whole_corpus(tmp_path: Path, blocksize: int) -> None:
+    lines = ['{"a": 1}', '{"a": 1.5}', '{"a": true, "b": 2}', '{"a": "x", "b": null}', ""]
+    frame = read(tmp_path, "\n".join(lines), blocksize)
+    assert frame["a"].tolist() == ["1", "1.5", "True", "x"]
+    np.testing.assert_array_equal(frame["b"], [np.nan, np.nan, 2, np.nan])
+
+
+def test_text_is_kept(tmp_path: Path) -> None:
+    frame = read(tmp_path, '{"a": "<b>\u2028\\n"}\n{"a": "7"}\n')
+    assert frame["a"].tolist() == ["<b>\u2028\n", "7"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("\n\n", "has no rows; there is nothing to read"),
+        ('{"a": 1}\n{"a": \n', "cannot read '.*x.jsonl': row 1 is not JSON: "),
+        ("[1]\n", "row 0 is a list; each line must be an object"),
+        ('{"a": 1, "a": 2}\n', "row 0 is not JSON: two columns are named 'a'"),
+        ('{"a": 1}\n{"a": [1]}\n', "column 'a' of .* holds a list in row 1; .* so exclude it"),
+        ('{"a": 1e999}\n', "column 'a' of .* is infinite in row 0"),
+    ],
+)
+def test_what_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path, text)
+
+
+def test_what_is_excluded_may_hold_anything(tmp_path: Path) -> None:
+    text = '{"a": 1, "b": {"c": []}}\n'
+    assert list(read(tmp_path, text, exclude=("b",)).columns) == ["a"]
+    assert list(read(tmp_path, text, include=("a",)).columns) == ["a"]
