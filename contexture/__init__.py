@@ -1,4 +1,4 @@
-"""contexture: which context should a model on this corpus learn from, and is it any good?"""
+"""Which context should a model on this corpus learn from, and is it any good."""
 
 from contexture import contexts, readers, scores
 from contexture.contexts import Features

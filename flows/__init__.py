@@ -1,0 +1,1 @@
+"""Flows: what Prefect orchestrates, its parameters, and the command line."""

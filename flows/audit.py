@@ -13,11 +13,12 @@ from contexture.contexts import AnyContext
 from contexture.estimators.plan import Machine
 from contexture.readers import AnyReader
 from contexture.store import Store
+from contexture.store.base import free_disk
 from contexture.store.runs import begin_run, finish_run
 from flows.cluster import client_memory, open_cluster
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from tasks.contexts import estimate_operator, score_context
-from tasks.corpus import check, fit_all, free_disk, write_corpus
+from tasks.corpus import check, fit_all, write_corpus
 from tasks.publish import publish_artifacts, write_report_file
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray", "prefect")
@@ -58,10 +59,9 @@ def audit(
         chunk_rows: Rows computed and written at a time; chosen by size if left out.
         force: Compute everything anew, also what the store already holds.
 
-    Returns
-    -------
+    Returns:
         Id of the run in the store.
-    """
+    """  # noqa: D400, D406, D407
     parameters = AuditParameters(
         name=name,
         corpus=corpus,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -50,13 +48,3 @@ def fit_all(url: str, features_key: str, contexts: Sequence[Context], seed: int)
     features = read_features(Store(url), features_key)
     for context in contexts:
         context.fit(features, seed)
-
-
-def free_disk(url: str) -> int | None:
-    """Free bytes where the store lies or will lie; None for a remote one."""
-    if "://" in url:
-        return None
-    place = Path(url).absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free

@@ -49,7 +49,7 @@ class ContextPlan:
     ----------
     context, family : str
     route : str
-        "dense Gram matrix", "sparse Gram matrix" or "Lanczos bidiagonalisation".
+        "dense Gram", "sparse Gram" or "Lanczos".
     rows, columns, nonzeros : int
         Shape of P and the entries stored.
     chunk_rows, blocks : int
@@ -109,16 +109,16 @@ def plan_context(
         stored = _SPARSE_ENTRY * extent.nonzeros
         matrices = 4 * stored  # P, M, its transpose, and blocks while they are put together
         if side <= GRAM_LIMIT or 3 * rank > side:
-            route, solver = "sparse Gram matrix", 3 * _FLOAT * side * side
+            route, solver = "sparse Gram", 3 * _FLOAT * side * side
             work = extent.nonzeros**2 / max(1, n) + 4 / 3 * side**3
         else:
-            route = "Lanczos bidiagonalisation"
+            route = "Lanczos"
             solver = _FLOAT * LANCZOS_BASIS * rank * (n + m)
             steps = LANCZOS_BASIS * rank
             work = 4.0 * steps * extent.nonzeros + 2.0 * (n + m) * steps**2
     else:
         stored = _FLOAT * extent.nonzeros
-        route, matrices, solver = "dense Gram matrix", 3 * stored, 3 * _FLOAT * side * side
+        route, matrices, solver = "dense Gram", 3 * stored, 3 * _FLOAT * side * side
         work = 2.0 * n * m * side + 4 / 3 * side**3
     temporaries = 5 * _FLOAT * chunk * m
     return ContextPlan(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,6 +151,16 @@ def _exists(url: str) -> bool:
 
     filesystem, path_there = fsspec.core.url_to_fs(url)
     return bool(filesystem.exists(path_there) and filesystem.ls(path_there))
+
+
+def free_disk(url: str) -> int | None:
+    """Free bytes where the store lies or will lie; None for a remote one."""
+    if "://" in url:
+        return None
+    place = Path(url).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
 
 
 @contextmanager
