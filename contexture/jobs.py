@@ -7,7 +7,7 @@ from typing import Any
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.estimators import decompose_operator
 from contexture.evaluation import evaluate
-from contexture.store.base import Store
+from contexture.store.base import Store, attributes_of
 from contexture.store.features import read_features, read_targets
 from contexture.store.operators import read_operator, write_block
 from contexture.store.runs import write_context
@@ -63,7 +63,7 @@ def compute_scores(
         "operator": operator_key,
         "features": features_key,
         "seed": settings["seed"],
-        "details": {} if group is None else dict(group.attrs["details"]),
+        "details": attributes_of(group).get("details", {}),
     }
     write_context(
         store, run, context.label, context.family, evaluation, features.ids, result_key, attributes

@@ -79,7 +79,9 @@ class ExpectationOperator:
         """
         block: Rows
         if sparse.issparse(P):
-            block = sparse.csr_array(P, dtype=np.float64)
+            block = sparse.csr_array(P, dtype=np.float64, copy=True)
+            block.sum_duplicates()
+            block.eliminate_zeros()  # a stored 0 would connect parts that P never connects
             entries = block.data
         else:
             block = np.asarray(P, dtype=np.float64)
@@ -150,7 +152,7 @@ class ExpectationOperator:
         """M = diag(p_X)^½ P diag(p_A)^-½, whose singular values are the s_i (THEORY §1)."""
         P = self.conditional()
         left, right = np.sqrt(self.input_weights), 1.0 / np.sqrt(self.context_weights)
-        if sparse.issparse(P):
+        if isinstance(P, sparse.csr_array):
             scaled = P.data * np.repeat(left, np.diff(P.indptr)) * right[P.indices]
             return sparse.csr_array((scaled, P.indices, P.indptr), shape=P.shape)
         return np.asarray(P * left[:, None] * right[None, :])
@@ -202,13 +204,11 @@ class ExpectationOperator:
         ndarray of shape (len(rows), len(columns))
         """
         P = self.conditional()
-        first = P[rows]
-        second = P if columns is None else P[columns]
-        if sparse.issparse(P):
-            scaled = sparse.csr_array(
-                (first.data / self.context_weights[first.indices], first.indices, first.indptr),
-                shape=first.shape,
-            )
+        first: Rows = P[rows]
+        second: Rows = P if columns is None else P[columns]
+        if isinstance(first, sparse.csr_array):
+            data = first.data / self.context_weights[first.indices]
+            scaled = sparse.csr_array((data, first.indices, first.indptr), shape=first.shape)
             return np.asarray((scaled @ second.T).toarray())
         return np.asarray((first / self.context_weights) @ second.T)
 
@@ -223,6 +223,6 @@ class ExpectationOperator:
         parts = []
         for block in self.blocks:
             # Sparse and dense alike: the elementwise square is a copy of one block.
-            square = block.power(2) if sparse.issparse(block) else block * block
+            square = block.power(2) if isinstance(block, sparse.csr_array) else block * block
             parts.append(np.asarray(square @ inverse).ravel() - 1.0)
         return np.concatenate(parts)

@@ -19,13 +19,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import sparse
+from scipy.sparse import csr_array
 
+from contexture.errors import InputError
 from contexture.features import validate_matrix
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
-Rows: TypeAlias = "sparse.csr_array | FloatArray"
+Rows: TypeAlias = csr_array | FloatArray
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
@@ -34,7 +35,9 @@ class RowsOfX(Protocol):
     """A two-dimensional array read by row slices: a NumPy or a Zarr array."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """``(n, D)``."""
+        ...
 
     def __getitem__(self, key: slice, /) -> Any: ...
 
@@ -82,14 +85,22 @@ class Features:
         ------
         CorpusError
             If the matrix is empty or holds NaN or infinite values.
+        InputError
+            If there is not one id or weight a row, or two rows have the same id.
         """
         matrix = validate_matrix(X)
         n = len(matrix)
         names = np.arange(n) if ids is None else np.asarray(ids)
+        if names.shape != (n,):
+            raise InputError(f"ids have shape {names.shape}; one a row is needed: ({n},).")
+        texts = list(map(str, names.tolist()))
+        if len(set(texts)) < n:
+            repeated = next(text for text in texts if texts.count(text) > 1)
+            raise InputError(f"the id '{repeated}' is given more than once; ids must be unique.")
         weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
         content = hashlib.sha256(matrix.tobytes())
         content.update(weights.tobytes())
-        content.update("\n".join(map(str, names.tolist())).encode())
+        content.update("\n".join(texts).encode())
         return cls(matrix, names, weights, content.hexdigest()[:16])
 
     @property
@@ -100,8 +111,6 @@ class Features:
 
 def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
     """Check n positive weights and let them add up to 1."""
-    from contexture.errors import InputError
-
     array = np.asarray(weights, dtype=np.float64)
     if array.shape != (n,):
         raise InputError(f"weights have shape {array.shape}; one number a row is needed: ({n},).")
@@ -110,7 +119,9 @@ def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
         raise InputError(
             f"the weight of row {bad[0]} is {array[bad[0]]}; weights must be positive and finite."
         )
-    return array / array.sum()
+    array = array / array.max()  # so that the sum cannot overflow
+    normalised: FloatArray = array / array.sum()
+    return normalised
 
 
 @runtime_checkable
@@ -131,11 +142,30 @@ class ConditionalRows(Protocol):
         What fitting found (a scaled γ, a number of edges), kept with the operator.
     """
 
-    shape: tuple[int, int]
-    sparse: bool
-    input_weights: FloatArray
-    context_values: npt.NDArray[Any]
-    details: Mapping[str, Any]
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, m)``."""
+        ...
+
+    @property
+    def sparse(self) -> bool:
+        """Whether ``rows`` gives CSR blocks."""
+        ...
+
+    @property
+    def input_weights(self) -> FloatArray:
+        """P_X, shape (n,)."""
+        ...
+
+    @property
+    def context_values(self) -> npt.NDArray[Any]:
+        """What the columns stand for, shape (m,)."""
+        ...
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What fitting found."""
+        ...
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows ``start`` to ``stop`` of P, each adding up to 1; CSR or dense, shape (r, m)."""

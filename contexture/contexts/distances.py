@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from contexture.contexts.base import Features, FloatArray, IntArray
 from contexture.contexts.reference import draw_reference, read_rows
@@ -56,6 +57,8 @@ def nearest(X: FloatArray, R: FloatArray, k: int, own: IntArray, include_self: b
         Positions among the references, nearest first.
     """
     r = len(X)
+    if r == 0:
+        return np.empty((0, k), dtype=np.int64)
     approximate = squared_distances(X, R)
     is_reference = np.flatnonzero(own >= 0)
     approximate[is_reference, own[is_reference]] = -1.0 if include_self else np.inf
@@ -108,5 +111,9 @@ def median_squared_distance(features: Features, seed: int = 0) -> float:
         rows = draw_reference(features.ids, min(n, MEDIAN_SAMPLE), seed)
         sample = read_rows(features.X, rows)
         distances = squared_distances(sample, sample)
-        _medians[key] = float(np.median(distances[np.triu_indices(len(sample), k=1)]))
+        median = float(np.median(distances[np.triu_indices(len(sample), k=1)]))
+        if median <= 1e-8 * float(distances.max()):
+            # Equal rows have distance 0, not what the matrix product leaves of it.
+            median = float(np.median(pdist(sample, "sqeuclidean")))
+        _medians[key] = median
     return _medians[key]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
-from scipy import sparse
+from scipy.sparse import csr_array
 
 from contexture.contexts.base import Extent, Features, FloatArray, IntArray, RowsOfX
 from contexture.contexts.distances import nearest
@@ -54,9 +54,9 @@ class KnnFields(ReferenceContext):
     @property
     def neighbours_suffix(self) -> str:
         """``-30`` or ``-0.01``, with the reference size if it is not all rows."""
-        value = self.k if self.k is not None else self.fraction
+        value = f"{self.k}" if self.k is not None else f"{self.fraction:g}"
         without = "" if self.include_self else "-no-self"
-        return f"-{value:g}{without}{self.reference_suffix}"
+        return f"-{value}{without}{self.reference_suffix}"
 
     def neighbours(self, n: int) -> int:
         """K on a corpus of n rows.
@@ -123,7 +123,7 @@ class KnnRows:
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
-    sparse: ClassVar[bool] = True
+    sparse = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -134,7 +134,7 @@ class KnnRows:
         """K entries a row."""
         return (stop - start) * self.k
 
-    def rows(self, start: int, stop: int) -> sparse.csr_array:
+    def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
         X = np.asarray(self.X[start:stop], dtype=np.float64)
         own = own_positions(self.positions, start, stop)
@@ -151,9 +151,9 @@ def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
     return np.where(positions[found] == rows, found, -1)
 
 
-def uniform_rows(neighbours: IntArray, m: int) -> sparse.csr_array:
+def uniform_rows(neighbours: IntArray, m: int) -> csr_array:
     """P with 1/K at the K listed columns of each row; columns sorted within a row."""
     r, k = neighbours.shape
     indices = np.sort(neighbours, axis=1).ravel()
     pointers = np.arange(0, r * k + 1, k)
-    return sparse.csr_array((np.full(r * k, 1.0 / k), indices, pointers), shape=(r, m))
+    return csr_array((np.full(r * k, 1.0 / k), indices, pointers), shape=(r, m))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import sparse
+from scipy.sparse import csr_array
 
 from contexture.contexts.base import Extent, Features, FloatArray, IntArray, RowsOfX
 from contexture.contexts.distances import nearest, squared_distances
@@ -122,7 +122,7 @@ class MaskedRbfRows:
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
-    sparse: ClassVar[bool] = False
+    sparse = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -195,7 +195,7 @@ class MaskedKnnRows:
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
-    sparse: ClassVar[bool] = True
+    sparse = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -206,16 +206,16 @@ class MaskedKnnRows:
         """At most K entries a row and mask."""
         return (stop - start) * min(len(self.references), self.k * len(self.masks))
 
-    def rows(self, start: int, stop: int) -> sparse.csr_array:
+    def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of the averaged P as CSR, shape (r, m)."""
         X = np.asarray(self.X[start:stop], dtype=np.float64)
         own = own_positions(self.positions, start, stop)
         m = len(self.references)
-        total = sparse.csr_array((len(X), m))
+        total = csr_array((len(X), m))
         for kept in self.masks:
             R = np.ascontiguousarray(self.references[:, kept])
             neighbours = nearest(
                 np.ascontiguousarray(X[:, kept]), R, self.k, own, self.include_self
             )
             total = total + uniform_rows(neighbours, m)
-        return sparse.csr_array(total / len(self.masks))
+        return csr_array(total / len(self.masks))

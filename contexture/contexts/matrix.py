@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+from scipy.sparse import csr_array
 
 from contexture.contexts.base import FloatArray
 from contexture.contexts.tables import require_no_empty_rows
@@ -18,16 +18,16 @@ from contexture.contexts.tables import require_no_empty_rows
 class MatrixRows:
     """Rows of a P that is known as a whole, with P_X from the row sums."""
 
-    matrix: sparse.csr_array
+    matrix: csr_array
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
-    sparse: ClassVar[bool] = True
+    sparse = True
 
     @classmethod
     def from_amounts(
         cls,
-        amounts: sparse.csr_array,
+        amounts: csr_array,
         ids: np.ndarray,
         context_values: np.ndarray,
         label: str,
@@ -45,7 +45,7 @@ class MatrixRows:
         amounts.eliminate_zeros()
         sums = np.asarray(amounts.sum(axis=1)).ravel()
         require_no_empty_rows(sums, ids, label, what)
-        scaled = sparse.csr_array(
+        scaled = csr_array(
             (
                 amounts.data / np.repeat(sums, np.diff(amounts.indptr)),
                 amounts.indices,
@@ -65,6 +65,6 @@ class MatrixRows:
         """As many as the matrix has."""
         return int(self.matrix.indptr[stop] - self.matrix.indptr[start])
 
-    def rows(self, start: int, stop: int) -> sparse.csr_array:
+    def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
         return self.matrix[start:stop]

@@ -99,7 +99,7 @@ class RbfRows:
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
-    sparse: ClassVar[bool] = False
+    sparse = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -20,7 +20,7 @@ from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum, fix_signs
 
 NOISE_FLOOR = 1e-10
-"""s_i² below this is rounding: functions are not given (Gram matrices in float64)."""
+"""s_i² below this is rounding (Gram matrices in float64): it counts as 0, without functions."""
 
 GRAM_LIMIT = 1500
 """Smaller side of a sparse part up to which its Gram matrix is formed; above: Lanczos."""
@@ -62,12 +62,13 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
     M = operator.normalised()
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     wanted = min(rank, min(n, m) - 1)
-    if sparse.issparse(M):
+    if isinstance(M, sparse.csr_array):
         values, U, V, parts, method = _by_parts(M, root_x, root_a, wanted, seed)
     else:
         values, U, V = _gram(M, root_x, root_a, wanted)
         parts, method = 1 + int(np.sum(values > 1 - NOISE_FLOOR)), "exact: dense Gram matrix"
-    eigenvalues = np.clip(values, 0.0, 1.0)
+    # Rounding must not pass for a spectrum: τ of pure noise would look like an answer.
+    eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
     left, right = fix_signs(U / root_x[:, None], V / root_a[:, None])
     influence = eigenvalue_influence(operator, eigenvalues, right)
     return Spectrum(
@@ -168,7 +169,7 @@ def _gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
     n, m = M.shape
     wide = n <= m
     G = M @ M.T if wide else M.T @ M
-    G = np.asarray(G.toarray() if sparse.issparse(G) else G)
+    G = np.asarray(G.toarray() if isinstance(G, sparse.csr_array) else G)
     trivial = u if wide else v
     G -= np.outer(trivial, trivial)
     side = len(G)
@@ -178,6 +179,8 @@ def _gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
     )
     values, vectors = values[::-1], vectors[:, ::-1]
     significant = values > NOISE_FLOOR
+    # Beside a small value the solver leaves some of the trivial vector, and M magnifies it.
+    vectors = vectors - np.outer(trivial, trivial @ vectors)
     other = np.full((m if wide else n, count), np.nan)
     scale = np.sqrt(values[significant])
     product = (M.T if wide else M) @ vectors[:, significant]

@@ -105,7 +105,7 @@ def _centred(f: FloatArray, p: FloatArray) -> FloatArray:
 def one_vs_rest(codes: npt.ArrayLike, levels: int) -> FloatArray:
     """Indicators of the classes, shape (n, levels); rows of a missing class (−1) are NaN."""
     labels = np.asarray(codes)
-    indicators = (labels[:, None] == np.arange(levels)[None, :]).astype(np.float64)
+    indicators: FloatArray = np.equal.outer(labels, np.arange(levels)).astype(np.float64)
     indicators[labels < 0] = np.nan
     return indicators
 
@@ -169,4 +169,6 @@ def worst_case_error(spectrum: Spectrum, rank: int, epsilon: float) -> float:
         raise InputError(f"epsilon is {epsilon}; the theorem holds from {low:.6g} to {high:.6g}.")
     following = squares[rank] if rank < len(squares) else 0.0
     gap = squares[0] - following
-    return float((squares[0] - (1 - epsilon) ** 2) / gap) if gap > 0 else 0.0
+    if gap <= 8 * np.finfo(np.float64).eps * squares[0]:
+        return 1.0  # s_{d+1} = s_1: a function as good as those of the encoder is left out whole
+    return float(np.clip((squares[0] - (1 - epsilon) ** 2) / gap, 0.0, 1.0))

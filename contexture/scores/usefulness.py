@@ -101,7 +101,8 @@ def usefulness(
     abstention: Abstention = ""
     if curve[best] > 1 + beta * (1 - ABSTENTION_MARGIN):
         # Near 1 + β the minimum sits at one end: few components, or all of them.
-        abstention = "too weak" if 2 * (best + 1) <= d0 or d0 == 1 else "too strong"
+        weak = squares[0] < 0.5 if d0 == 1 else 2 * (best + 1) <= d0
+        abstention = "too weak" if weak else "too strong"
     error = 0.0
     if isinstance(spectrum, Spectrum):
         error = _standard_error(squares, best, beta, spectrum.eigenvalue_covariance[:d0, :d0])

@@ -180,7 +180,7 @@ class Audit:
         return rank(pd.DataFrame(rows))
 
     def caveats(self) -> list[str]:
-        """What a reader of the ranking must know before acting on it, one sentence each."""
+        """List what to know before acting on the ranking, one sentence each."""
         notes = ranking_caveats(self.scores(), self._abstentions())
         for name in self.contexts:
             data = self._context(name)

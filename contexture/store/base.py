@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 import xarray as xr
@@ -111,7 +111,7 @@ class Store:
         if group is not None and name in group:
             del group[name]
 
-    def write(self, path: str, data: xr.Dataset, mode: str = "w") -> None:
+    def write(self, path: str, data: xr.Dataset, mode: Literal["w", "a"] = "w") -> None:
         """Write a dataset as a group.
 
         Raises
@@ -131,7 +131,27 @@ class Store:
 
     def read(self, path: str) -> xr.Dataset:
         """Open the group at ``path`` as a lazy dataset."""
-        return xr.open_zarr(self.url, group=path, consolidated=False, chunks=None)
+        data: xr.Dataset = xr.open_zarr(self.url, group=path, consolidated=False, chunks=None)
+        return data
+
+
+def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
+    """Return the array of that name in a group.
+
+    Raises
+    ------
+    StoreError
+        If it is not there.
+    """
+    found = group.get(name)
+    if not isinstance(found, zarr.Array):
+        raise StoreError(f"'{group.path}' has no array '{name}'; the store is damaged.")
+    return found
+
+
+def attributes_of(group: zarr.Group | None) -> dict[str, Any]:
+    """Return the attributes of a group; none if there is no group."""
+    return {} if group is None else dict(group.attrs)
 
 
 def slug(name: str) -> str:

@@ -14,7 +14,7 @@ from contexture.contexts.base import Features
 from contexture.corpus import Corpus, Target
 from contexture.errors import StoreError
 from contexture.features import Recipe
-from contexture.store.base import Store, slug, storage_errors
+from contexture.store.base import Store, array_of, attributes_of, slug, storage_errors
 
 
 def features_key(corpus: Corpus, chunk_rows: int) -> str:
@@ -74,12 +74,13 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int) -> str:
             attributes={"long_name": "features", "units": "1"},
         )
         # Whole chunks only: Zarr loses data where two writers share one.
-        da.store(recipe.transform(corpus).rechunk((X.chunks[0], D)), X, lock=False)
+        rows: Any = recipe.transform(corpus)
+        da.store(rows.rechunk((X.chunks[0], D)), X, lock=False)  # type: ignore[arg-type]
         store.write(path, _columns(recipe, ids, weights, targets), mode="a")
         group.attrs.update(
             {
                 "corpus_fingerprint": corpus.fingerprint,
-                "fingerprint": _content(group["X"], ids, weights),
+                "fingerprint": _content(X, ids, weights),
                 "targets_fingerprint": _target_content(targets),
                 "recipe": recipe.to_dict(),
                 "source": corpus.source,
@@ -139,7 +140,7 @@ def read_features(store: Store, key: str) -> Features:
         raise StoreError(f"the store '{store.url}' holds no features '{key}'.")
     data = store.read(path)
     return Features(
-        X=group["X"],
+        X=array_of(group, "X"),
         ids=data["sample"].to_numpy(),
         input_weights=data["input_weight"].to_numpy(),
         fingerprint=str(group.attrs["fingerprint"]),
@@ -150,7 +151,7 @@ def read_targets(store: Store, key: str) -> tuple[Target, ...]:
     """Read the targets of a corpus, in the order of the configuration."""
     data = store.read(f"features/{key}")
     group = store.find(f"features/{key}")
-    names = [] if group is None else list(group.attrs["targets"])
+    names = [str(name) for name in attributes_of(group).get("targets", [])]
     targets = []
     for name in names:
         column = data[f"target {slug(name)}"]

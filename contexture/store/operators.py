@@ -18,7 +18,7 @@ from scipy import sparse
 from contexture.contexts.base import ConditionalRows, Rows
 from contexture.errors import StoreError
 from contexture.operator import ExpectationOperator
-from contexture.store.base import Store, plain, storage_errors
+from contexture.store.base import Store, array_of, attributes_of, plain, storage_errors
 
 
 def prepare_operator(
@@ -52,7 +52,7 @@ def prepare_operator(
             store.remove(path)
             _lay_out(store, path, evidence, chunk_rows)
             group = store.group(path)
-        return np.flatnonzero(group["done"][:] == 0).tolist()
+        return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
 
 
 def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int) -> None:
@@ -149,22 +149,25 @@ def write_block(store: Store, key: str, evidence: ConditionalRows, block: int) -
         group = zarr.open_group(
             store.url, path=f"operators/{key}", mode="r+", use_consolidated=False
         )
-        chunk_rows, n = int(group.attrs["chunk_rows"]), int(group.attrs["rows"])
+        shape = attributes_of(group)
+        chunk_rows, n = int(shape["chunk_rows"]), int(shape["rows"])
         start = block * chunk_rows
         stop = min(start + chunk_rows, n)
         rows = evidence.rows(start, stop)
-        if sparse.issparse(rows):
-            room = group["data"].shape[1]
+        if isinstance(rows, sparse.csr_array):
+            room = array_of(group, "data").shape[1]
             data, index = np.zeros(room), np.zeros(room, dtype=np.int32)
             data[: rows.nnz], index[: rows.nnz] = rows.data, rows.indices
             lengths = np.zeros(chunk_rows, dtype=np.int32)
             lengths[: stop - start] = np.diff(rows.indptr)
-            group["data"][block], group["index"][block] = data, index
-            group["row_length"][block] = lengths
+            array_of(group, "data")[block], array_of(group, "index")[block] = data, index
+            array_of(group, "row_length")[block] = lengths
         else:
-            group["conditional"][start:stop] = rows
-        group["partial_context_weight"][block] = rows.T @ evidence.input_weights[start:stop]
-        group["done"][block] = 1
+            array_of(group, "conditional")[start:stop] = rows
+        array_of(group, "partial_context_weight")[block] = (
+            rows.T @ evidence.input_weights[start:stop]
+        )
+        array_of(group, "done")[block] = 1
     return block
 
 
@@ -179,16 +182,17 @@ def read_operator(store: Store, key: str) -> ExpectationOperator:
     group = store.find(f"operators/{key}")
     if group is None or not group.attrs.get("prepared", False):
         raise StoreError(f"the store '{store.url}' holds no operator '{key}'.")
-    missing = int(np.sum(group["done"][:] == 0))
+    done = np.asarray(array_of(group, "done")[:])
+    missing = int(np.sum(done == 0))
     if missing:
         raise StoreError(
-            f"operator '{key}' lacks {missing} of {group['done'].shape[0]} blocks; "
+            f"operator '{key}' lacks {missing} of {len(done)} blocks; "
             "run the audit again, it computes only these."
         )
     # Block by block in order: the sum does not depend on who computed which block when.
-    marginal = np.zeros(int(group.attrs["columns"]))
-    for block in range(group["done"].shape[0]):
-        marginal += group["partial_context_weight"][block]
+    marginal = np.zeros(int(attributes_of(group)["columns"]))
+    for block in range(len(done)):
+        marginal += np.asarray(array_of(group, "partial_context_weight")[block])
     kept = np.flatnonzero(marginal > 0)
     data = store.read(f"operators/{key}")
     return ExpectationOperator(
@@ -215,7 +219,7 @@ class StoredBlocks(Sequence[Rows]):
     kept: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
-        return int(self.group["done"].shape[0])
+        return int(array_of(self.group, "done").shape[0])
 
     @overload
     def __getitem__(self, block: int) -> Rows: ...
@@ -226,23 +230,23 @@ class StoredBlocks(Sequence[Rows]):
             return [self[i] for i in range(*block.indices(len(self)))]
         if not 0 <= block < len(self):
             raise IndexError(block)
-        n, m = int(self.group.attrs["rows"]), int(self.group.attrs["columns"])
-        chunk_rows = int(self.group.attrs["chunk_rows"])
+        shape = attributes_of(self.group)
+        n, m, chunk_rows = shape["rows"], shape["columns"], shape["chunk_rows"]
         start = block * chunk_rows
         stop = min(start + chunk_rows, n)
         rows: Rows
-        if self.group.attrs["sparse"]:
-            lengths = self.group["row_length"][block][: stop - start]
+        if shape["sparse"]:
+            lengths = np.asarray(array_of(self.group, "row_length")[block])[: stop - start]
             pointers = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
             entries = int(pointers[-1])
             rows = sparse.csr_array(
                 (
-                    self.group["data"][block][:entries],
-                    self.group["index"][block][:entries],
+                    np.asarray(array_of(self.group, "data")[block])[:entries],
+                    np.asarray(array_of(self.group, "index")[block])[:entries],
                     pointers,
                 ),
                 shape=(stop - start, m),
             )
         else:
-            rows = np.asarray(self.group["conditional"][start:stop])
+            rows = np.asarray(array_of(self.group, "conditional")[start:stop])
         return rows if len(self.kept) == m else rows[:, self.kept]

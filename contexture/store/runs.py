@@ -120,7 +120,7 @@ def reuse_context(store: Store, run: str, name: str, key: str) -> bool:
     index = store.find(f"results/{key}")
     if index is None:
         return False
-    source_run, source_name = index.attrs["run"], index.attrs["context"]
+    source_run, source_name = str(index.attrs["run"]), str(index.attrs["context"])
     group = store.find(f"runs/{source_run}/contexts/{source_name}")
     if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
         return False
