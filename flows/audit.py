@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -15,7 +15,8 @@ from contexture.readers import AnyReader
 from contexture.store import Store
 from contexture.store.base import free_disk
 from contexture.store.runs import begin_run, finish_run
-from flows.cluster import client_memory, open_cluster
+from flows.cluster import memory_per_task, open_cluster
+from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from tasks.contexts import estimate_operator, score_context
 from tasks.corpus import check, fit_all, write_corpus
@@ -33,14 +34,14 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray
 )
 def audit(
     name: str,
-    corpus: AnyReader,
-    contexts: list[AnyContext],
+    corpus: Annotated[AnyReader, Tabs()],
+    contexts: list[Annotated[AnyContext, Tabs()]],
     max_rank: int = 512,
     beta: float = 1.0,
     rank_kept: int = 128,
     seed: int = 0,
     store: str | None = None,
-    cluster: AnyCluster = LocalCluster(),  # noqa: B008 - frozen
+    cluster: Annotated[AnyCluster, Tabs()] = LocalCluster(),  # noqa: B008 - frozen
     chunk_rows: int | None = None,
     force: bool = False,
 ) -> str:
@@ -75,9 +76,10 @@ def audit(
         chunk_rows=chunk_rows,
     )
     url = parameters.store_url
-    with open_cluster(parameters.cluster) as client:
-        machine = Machine(memory=client_memory(client), disk=free_disk(url))
-        found = check(corpus, contexts, max_rank, chunk_rows, machine)
+    # Looked at before workers are started: what can be refused is refused at once.
+    machine = Machine(memory=memory_per_task(parameters.cluster), disk=free_disk(url))
+    found = check(corpus, contexts, max_rank, chunk_rows, machine)
+    with open_cluster(parameters.cluster):
         features_key = write_corpus(url, corpus, chunk_rows)
         fit_all(url, features_key, contexts, seed)
         run = begin_run(Store(url), _provenance(parameters, features_key))

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import dask
 import distributed
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
@@ -60,8 +59,9 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
         with connect(cluster) as client:
             yield client
         return
+    # Prefect lets every logger speak; of Dask's, only warnings matter to a run.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
     with (
-        dask.config.set({"distributed.admin.system-monitor.gil.enabled": False}),
         distributed.LocalCluster(
             n_workers=cluster.workers or CPU_COUNT,
             threads_per_worker=cluster.threads,

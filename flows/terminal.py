@@ -107,7 +107,8 @@ def _target_cell(row: dict[Any, Any], target: str) -> str:
 def _with_error(value: float, error: float, digits: int) -> str:
     if not math.isfinite(value):
         return "–"
-    return f"{value:.{digits}f} ± {error:.{digits}f}" if math.isfinite(error) else f"{value:.{digits}f}"
+    text = f"{value:.{digits}f}"
+    return f"{text} ± {error:.{digits}f}" if math.isfinite(error) else text
 
 
 def show_runs(console: Console, runs: pd.DataFrame) -> None:

@@ -13,7 +13,7 @@ from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader
 from contexture.store import Store
 from contexture.store.features import read_features, write_features
-from tasks.progress import tell
+from tasks.progress import tell, worker_errors
 
 FEATURE_ROWS = 8192
 """Rows of a chunk of X, unless the configuration says otherwise."""
@@ -37,7 +37,8 @@ def check(
 def write_corpus(url: str, reader: Reader, chunk_rows: int | None) -> str:
     """Write X, ids, weights and targets; returns their key."""
     tell("features", 0, 1)
-    key = write_features(Store.create(url), reader.open(), chunk_rows or FEATURE_ROWS)
+    with worker_errors("features"):
+        key = write_features(Store.create(url), reader.open(), chunk_rows or FEATURE_ROWS)
     tell("features", 1, 1)
     return key
 

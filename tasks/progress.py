@@ -48,33 +48,47 @@ def tell(stage: str, done: int, total: int) -> None:
     _listener.advance(stage, done, total)
 
 
-def gather(stage: str, futures: Sequence[distributed.Future]) -> list[Any]:
-    """Wait for Dask futures in the order in which they finish, telling the progress.
+@contextmanager
+def worker_errors(stage: str) -> Iterator[None]:
+    """Say in a sentence what became of the workers, where Dask has a traceback.
 
     Raises
     ------
     ClusterError
         If a worker died again and again on a part, or the cluster was lost.
-    Exception
-        What a part raised; the others are cancelled.
     """
-    total, results = len(futures), []
-    tell(stage, 0, total)
     try:
-        for future in distributed.as_completed(futures):
-            results.append(future.result())
-            tell(stage, len(results), total)
+        yield
     except distributed.scheduler.KilledWorker as error:
         raise ClusterError(
-            f"{stage}: a Dask worker died {error.allowed_failures + 1} times on the same part, "
-            "most likely for want of memory; give the workers more, or choose a smaller "
-            "'chunk_rows' or a 'reference'. What was done is kept."
+            f"{stage}: Dask workers died again and again on the same part, most likely for want "
+            "of memory; give them more, or choose a smaller 'chunk_rows' or a 'reference'. What "
+            "was done is kept."
         ) from error
     except (distributed.comm.CommClosedError, distributed.client.FutureCancelledError) as error:
         raise ClusterError(
             f"{stage}: the connection to the Dask cluster was lost; run the same command again, "
             "it goes on where it stopped."
         ) from error
+
+
+def gather(stage: str, futures: Sequence[distributed.Future]) -> list[Any]:
+    """Wait for Dask futures in the order in which they finish, telling the progress.
+
+    Raises
+    ------
+    ClusterError
+        As `worker_errors`.
+    Exception
+        What a part raised; the others are cancelled.
+    """
+    total, results = len(futures), []
+    tell(stage, 0, total)
+    try:
+        with worker_errors(stage):
+            for future in distributed.as_completed(futures):
+                results.append(future.result())
+                tell(stage, len(results), total)
     finally:
         for future in futures:
             if not future.done():

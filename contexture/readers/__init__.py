@@ -14,11 +14,13 @@ from contexture.readers.openml import OpenML
 from contexture.readers.packaged import Packaged
 from contexture.readers.parquet import Parquet
 
+# The Prefect form tells by the names of its fields which kind a configuration is, and takes the
+# first that fits: a kind stands behind those whose fields are a part of its own.
 AnyReader = Annotated[
-    Csv | Parquet | Jsonl | Arrays | Packaged | OpenML, Field(discriminator="reader")
+    Parquet | Jsonl | Csv | Arrays | Packaged | OpenML, Field(discriminator="reader")
 ]
 
-READERS: tuple[type[Reader], ...] = (Csv, Parquet, Jsonl, Arrays, Packaged, OpenML)
+READERS: tuple[type[Reader], ...] = (Parquet, Jsonl, Csv, Arrays, Packaged, OpenML)
 
 __all__ = [
     "READERS",

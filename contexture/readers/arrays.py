@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import ConfigDict, Field
 
-from contexture.corpus import Block, Corpus
+from contexture.corpus import Corpus
 from contexture.errors import CorpusError
+from contexture.partition import Block
 from contexture.readers.array_files import Array, ArrayFile, check_exists, keys, kind_of
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, FileReader, Name

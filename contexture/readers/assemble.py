@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from contexture.corpus import Block, Corpus, Kind, Partition
+from contexture.corpus import Corpus, Kind
 from contexture.errors import CorpusError
+from contexture.partition import Block, Partition
 from contexture.readers.base import Reader
 from contexture.readers.roles import feature_columns, used
 from contexture.readers.scan import Facts, Found, Scan, merged

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.csv
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from contexture.corpus import Block, Corpus
+from contexture.corpus import Corpus
 from contexture.errors import CorpusError
+from contexture.partition import Block
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, FileReader
 from contexture.readers.byte_ranges import (

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from contexture.corpus import Block, Corpus
+from contexture.corpus import Corpus
+from contexture.partition import Block
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, Reader
 from contexture.readers.failures import reading

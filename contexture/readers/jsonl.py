@@ -11,8 +11,9 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import ConfigDict, Field
 
-from contexture.corpus import Block, Corpus
+from contexture.corpus import Corpus
 from contexture.errors import CorpusError
+from contexture.partition import Block
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, FileReader
 from contexture.readers.byte_ranges import ByteRange, check_text, cut, line_ends

@@ -23,7 +23,7 @@ LOADERS = {
 class Packaged(Reader):
     """A data set of scikit-learn.
 
-    The column ``target`` holds the name of the class, or for diabetes a number. It never is a
+    The column 'target' holds the name of the class, or for diabetes a number. It never is a
     feature: where it is not named as target, it is left out.
     """
 

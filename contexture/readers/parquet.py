@@ -12,8 +12,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from pydantic import ConfigDict, Field
 
-from contexture.corpus import Block, Corpus
+from contexture.corpus import Corpus
 from contexture.errors import CorpusError
+from contexture.partition import Block
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, FileReader
 from contexture.readers.failures import reading
