@@ -10,7 +10,7 @@ from contexture.evaluation import evaluate
 from contexture.store.base import Store, attributes_of
 from contexture.store.features import read_features, read_targets
 from contexture.store.operators import read_operator, write_block
-from contexture.store.runs import write_context
+from contexture.store.results import write_context
 
 
 def compute_block(url: str, operator_key: str, evidence: ConditionalRows, block: int) -> int:

@@ -18,7 +18,8 @@ from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
 from contexture.store.base import free_disk
 from flows.cluster import memory_per_task
-from flows.parameters import AuditParameters, ClusterAddress, load_parameters, validate_parameters
+from flows.configuration import load_parameters, validate_parameters
+from flows.parameters import AuditParameters, ClusterAddress
 from flows.terminal import ProgressListener, show_contexts, show_plan, show_ranking, show_runs
 
 USER_ERROR = 2

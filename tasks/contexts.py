@@ -13,7 +13,7 @@ from contexture.jobs import compute_block, compute_scores
 from contexture.store import Store
 from contexture.store.features import read_features
 from contexture.store.operators import prepare_operator
-from contexture.store.runs import result_key, reuse_context
+from contexture.store.results import result_key, reuse_context
 from tasks.progress import gather, tell
 
 

@@ -70,6 +70,7 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
     # Rounding must not pass for a spectrum: τ of pure noise would look like an answer.
     eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
     left, right = fix_signs(U / root_x[:, None], V / root_a[:, None])
+    left[:, eigenvalues == 0], right[:, eigenvalues == 0] = np.nan, np.nan
     influence = eigenvalue_influence(operator, eigenvalues, right)
     return Spectrum(
         singular_values=np.sqrt(eigenvalues),
@@ -112,6 +113,10 @@ def _by_parts(
         found.append((values, _scatter(U, rows, n), _scatter(V, columns, m)))
         found = [_top(found, wanted)]
     method = "exact: " + (" and ".join(sorted(methods)) or "connected parts in closed form")
+    # Parts with more inputs than values beside others with fewer: the rest of the s_i is 0.
+    short = wanted - sum(len(f[0]) for f in found)
+    if short > 0:
+        found.append((np.zeros(short), np.full((n, short), np.nan), np.full((m, short), np.nan)))
     return *_top(found, wanted), parts, method
 
 
@@ -169,7 +174,7 @@ def _gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
     n, m = M.shape
     wide = n <= m
     G = M @ M.T if wide else M.T @ M
-    G = np.asarray(G.toarray() if isinstance(G, sparse.csr_array) else G)
+    G = G if isinstance(G, np.ndarray) else G.toarray()
     trivial = u if wide else v
     G -= np.outer(trivial, trivial)
     side = len(G)

@@ -75,6 +75,8 @@ class Audit:
         self.run = run
         group = store.find(f"runs/{run}")
         self.attributes: dict[str, Any] = {} if group is None else dict(group.attrs)
+        # A finished run does not change, so what was opened once stays open.
+        self._opened: dict[str, xr.Dataset] = {}
 
     def __repr__(self) -> str:
         return f"<Audit {self.attributes.get('name', '')!r} run {self.run} of {self.store.url!r}>"
@@ -103,7 +105,12 @@ class Audit:
             raise StoreError(
                 f"run '{self.run}' has no context '{name}': {nearest(name, self.contexts)}"
             )
-        return self.store.read(f"runs/{self.run}/contexts/{name}")
+        return self._read(f"contexts/{name}")
+
+    def _read(self, path: str) -> xr.Dataset:
+        if path not in self._opened:
+            self._opened[path] = self.store.read(f"runs/{self.run}/{path}")
+        return self._opened[path]
 
     def spectrum(self, context: str) -> xr.Dataset:
         """Spectrum of a context.
@@ -143,7 +150,7 @@ class Audit:
                 f"run '{self.run}' has no target '{target}': {nearest(target, self.targets)}"
             )
         self._context(context)
-        return self.store.read(f"runs/{self.run}/tasks/{slug(target)}/{context}")
+        return self._read(f"tasks/{slug(target)}/{context}")
 
     def scores(self, errors: bool = False) -> pd.DataFrame:
         """All scores, one row a context, best first; contexts whose τ abstains come last.

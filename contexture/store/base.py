@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,8 +156,11 @@ def attributes_of(group: zarr.Group | None) -> dict[str, Any]:
 
 
 def slug(name: str) -> str:
-    """Turn any name into one path segment; the name itself is kept as an attribute."""
-    quoted = quote(name, safe=" ")[:200].strip()
+    """Turn any name into one path segment, another for another name; it is kept as an attribute."""
+    quoted = quote(name, safe=" ")
+    if len(quoted) > 200 or quoted != quoted.strip() or quoted == "zarr.json":
+        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+        quoted = f"{quoted[:180].strip()}-{digest}"
     # '.', '..' and names with a leading dot or '__' mean something to file systems and to Zarr.
     return quoted if quoted and quoted[0] not in "._" else f"%{quoted}"
 

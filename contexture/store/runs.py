@@ -1,27 +1,19 @@
-"""Runs in the store: begun, filled context by context, and finished.
+"""Runs in the store: begun, and finished.
 
-``status`` is "running" until the very end; what was written of a context counts from the moment
-its attribute ``complete`` is set. So a killed run leaves nothing that could be mistaken for a
-result.
+``status`` is "running" until the very end, so that a killed run leaves nothing that could be
+mistaken for a result.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
-import json
 import os
 import secrets
 import socket
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
-from contexture.evaluation import Evaluation, TargetScore
-from contexture.scores.association import Sampled
-from contexture.store.base import Store, plain, slug, storage_errors
+from contexture.store.base import Store, plain, storage_errors
 
 
 def begin_run(store: Store, attributes: Mapping[str, Any]) -> str:
@@ -101,200 +93,3 @@ def _alive(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
-    """Key of a context's results: the operator, and all that scoring it depends on."""
-    parts = json.dumps([1, operator_key, dict(settings)], sort_keys=True)
-    return hashlib.sha256(parts.encode()).hexdigest()[:16]
-
-
-def reuse_context(store: Store, run: str, name: str, key: str) -> bool:
-    """Copy a context's results from a run that had the same key.
-
-    Returns
-    -------
-    bool
-        Whether there was one; if not, nothing was written.
-    """
-    index = store.find(f"results/{key}")
-    if index is None:
-        return False
-    source_run, source_name = str(index.attrs["run"]), str(index.attrs["context"])
-    group = store.find(f"runs/{source_run}/contexts/{source_name}")
-    if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
-        return False
-    tasks = [
-        task
-        for task in store.children(f"runs/{source_run}/tasks")
-        if source_name in store.children(f"runs/{source_run}/tasks/{task}")
-    ]
-    for task in tasks:
-        _copy(
-            store, f"runs/{source_run}/tasks/{task}", source_name, f"runs/{run}/tasks/{task}", name
-        )
-    _copy(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
-    store.group(f"runs/{run}/contexts/{name}").attrs.update(
-        {"copied_from": source_run, "complete": True}
-    )
-    return True
-
-
-def _copy(store: Store, source: str, source_name: str, goal: str, name: str) -> None:
-    data = store.read(f"{source}/{source_name}").load()
-    data.attrs.pop("complete", None)
-    for variable in data.variables.values():
-        variable.encoding.clear()
-    parent = store.find(source)
-    with storage_errors(store.url):
-        target = store.group(goal)
-        if parent is not None:
-            target.attrs.update(dict(parent.attrs))
-    store.write(f"{goal}/{name}", data)
-
-
-def write_context(
-    store: Store,
-    run: str,
-    name: str,
-    family: str,
-    evaluation: Evaluation,
-    ids: np.ndarray[Any, Any],
-    key: str,
-    attributes: Mapping[str, Any],
-) -> None:
-    """Write the results of one context into a run, and index them for later runs.
-
-    Parameters
-    ----------
-    store : Store
-    run : str
-    name, family : str
-        Of the context.
-    evaluation : Evaluation
-    ids : ndarray of shape (n,)
-        Names of the inputs.
-    key : str
-        From `result_key`.
-    attributes : mapping
-        Description of the context and whatever else belongs to its provenance.
-    """
-    for score in evaluation.targets:
-        task = f"runs/{run}/tasks/{slug(score.target.name)}"
-        with storage_errors(store.url):
-            store.group(task).attrs.update({"target": score.target.name, "kind": score.target.kind})
-        store.write(f"{task}/{name}", _task_dataset(score))
-    data = evaluation.spectrum.to_dataset(ids if ids.dtype.kind in "iu" else ids.astype(object))
-    if data["context_value"].dtype.kind not in "iu":
-        data["context_value"] = data["context_value"].astype(object)
-    useful = evaluation.usefulness  # its curve is as long as the spectrum: d = component
-    data["usefulness_curve"] = (
-        "component",
-        useful.curve,
-        {"long_name": "usefulness tau_d", "source": "paper, Eq. 4"},
-    )
-    for variable, (value, description) in _scalars(evaluation).items():
-        data[variable] = ((), value, description)
-    data.attrs |= plain(
-        {
-            "context": name,
-            "family": family,
-            "association": evaluation.association,
-            "abstains": useful.abstains,
-            "abstention": useful.abstention,
-            "beta": useful.beta,
-            "max_rank": useful.max_rank,
-            "result_key": key,
-            **attributes,
-        }
-    )
-    path = f"runs/{run}/contexts/{name}"
-    store.write(path, data)
-    with storage_errors(store.url):
-        store.group(path).attrs["complete"] = True
-        store.group(f"results/{key}").attrs.update({"run": run, "context": name})
-
-
-def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
-    useful, spectrum = evaluation.usefulness, evaluation.spectrum
-
-    def sampled(name: str, score: Sampled, text: str, source: str) -> dict[str, Any]:
-        how = {"long_name": text, "source": source, "rows": str(score.rows)}
-        error = {"long_name": f"standard error of {name} over the rows looked at"}
-        return {name: (score.value, how), f"{name}_standard_error": (score.standard_error, error)}
-
-    return {
-        "usefulness": (
-            useful.value,
-            {
-                "long_name": "usefulness tau, lower is better",
-                "range": f"1 to {1 + useful.beta:g}",
-                "source": "paper, Eq. 4",
-                "caveat": f"abstains: {useful.abstention}" if useful.abstains else "",
-            },
-        ),
-        "usefulness_standard_error": (
-            useful.standard_error,
-            {"long_name": "over inputs, context values held fixed"},
-        ),
-        "best_rank": (useful.best_rank, {"long_name": "d* = argmin of tau_d"}),
-        "decay_rate": (
-            evaluation.decay_rate,
-            {
-                "long_name": "lambda of s_i^2 = exp(-lambda i); small means strong",
-                "range": "0 to infinity",
-                "source": "paper, Section 5",
-            },
-        ),
-        "total_association": (
-            spectrum.total_association,
-            {"long_name": "sum of all s_i^2, i >= 1, in closed form", "source": "THEORY §4"},
-        ),
-        "components": (
-            spectrum.components,
-            {"long_name": "singular values equal to 1, the trivial one included"},
-        ),
-        **sampled(
-            "kernel_deviation",
-            evaluation.kernel_deviation,
-            "E |k(x,x') - 1|; small means weak",
-            "paper, Section 5",
-        ),
-        **sampled(
-            "lipschitz",
-            evaluation.lipschitz,
-            "Lipschitz constant of the dual kernel; large means strong",
-            "paper, Section 5",
-        ),
-    }
-
-
-def _task_dataset(score: TargetScore) -> xr.Dataset:
-    data = xr.Dataset(
-        {
-            "compatibility": (
-                (),
-                score.pooled.value,
-                {"long_name": "rho(f, P+)", "range": "0 to 1", "source": "paper, Def. 13"},
-            ),
-            "standard_error": ((), score.pooled.standard_error),
-            "energy": (
-                "function",
-                score.pooled.energy,
-                {"long_name": "share of the task on each component"},
-            ),
-        },
-        coords={"function": np.arange(1, len(score.pooled.energy) + 1)},
-        attrs={
-            "target": score.target.name,
-            "kind": score.target.kind,
-            "observed": score.observed,
-            "rows": len(score.target.values),
-        },
-    )
-    if score.classes:
-        data["level"] = np.asarray(score.target.levels, dtype=object)
-        data["class_compatibility"] = ("level", [c.value for c in score.classes])
-        data["class_standard_error"] = ("level", [c.standard_error for c in score.classes])
-        data["class_energy"] = (("level", "function"), np.stack([c.energy for c in score.classes]))
-    return data
