@@ -55,10 +55,12 @@ def ranking_caveats(scores: pd.DataFrame, abstentions: Mapping[str, str]) -> lis
                 "they are listed last."
             )
     split = scores[scores["components"] > 1]
-    for name, parts in zip(split["context"], split["components"], strict=True):
+    if len(split):
+        pairs = zip(split["context"], split["components"], strict=True)
+        named = ", ".join(f"{name} ({parts})" for name, parts in pairs)
         notes.append(
-            f"{name} falls into {parts} parts that it never leaves (s = 1): clusters or isolated "
-            "rows."
+            "Some contexts fall into parts that they never leave (s = 1), such as clusters or "
+            f"isolated rows: {named}."
         )
     if any(family.endswith("knn") for family in families):
         notes.append(

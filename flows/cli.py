@@ -19,7 +19,7 @@ from contexture.store import Store, open_store, run_table
 from contexture.store.base import free_disk
 from flows.cluster import memory_per_task
 from flows.configuration import load_parameters, validate_parameters
-from flows.parameters import AuditParameters, ClusterAddress
+from flows.parameters import AuditParameters
 from flows.terminal import ProgressListener, show_contexts, show_plan, show_ranking, show_runs
 
 USER_ERROR = 2
@@ -45,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Those of the process by default.
     """
     options = _parser().parse_args(arguments)
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    # Without a terminal (a log, a pipe) there is no width to keep to.
+    width = None if sys.stdout.isatty() else 120
+    console, errors = Console(highlight=False, width=width), Console(stderr=True, highlight=False)
     command: Callable[[argparse.Namespace, Console], None] = options.command
     try:
         command(options, console)
@@ -155,10 +157,9 @@ def _audit(options: argparse.Namespace, console: Console) -> None:
 
 def _serve(options: argparse.Namespace, console: Console) -> None:
     parameters = _parameters(options)
-    if not isinstance(parameters.cluster, ClusterAddress):
-        # A local cluster is only started by a run; what can be refused now is refused now.
-        found, machine = _look(parameters)
-        require_room(list(found.plans), machine)
+    # What can be refused is refused now, not at the first scheduled run.
+    found, machine = _look(parameters)
+    require_room(list(found.plans), machine)
     from flows.serve import serve
 
     serve(parameters, cron=options.cron, timezone=options.timezone, port=options.port)

@@ -61,8 +61,8 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
         return
     # Prefect lets every logger speak; of Dask's, only warnings matter to a run.
     logging.getLogger("distributed").setLevel(logging.WARNING)
-    with (
-        distributed.LocalCluster(
+    try:
+        local = distributed.LocalCluster(
             n_workers=cluster.workers or CPU_COUNT,
             threads_per_worker=cluster.threads,
             memory_limit=worker_memory(cluster),
@@ -70,9 +70,13 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             silence_logs=logging.CRITICAL,
-        ) as local,
-        distributed.Client(local) as client,
-    ):
+        )
+    except (OSError, RuntimeError, TimeoutError) as error:
+        raise ClusterError(
+            f"the Dask workers did not start ({error}); check that this machine has memory and "
+            "disk left, or name a running cluster."
+        ) from error
+    with local, distributed.Client(local) as client:
         yield client
 
 

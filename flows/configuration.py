@@ -73,7 +73,9 @@ def validate_parameters(content: dict[str, Any], source: str) -> AuditParameters
 
 def explain(error: ValidationError, content: Any) -> str:
     """Say the first fault that pydantic found in one sentence for the person who made it."""
-    first = error.errors(include_url=False)[0]
+    # A misspelt key shows twice, as one unknown and one missing; the first is the one to mend.
+    faults = error.errors(include_url=False)
+    first = min(faults, key=lambda fault: fault["type"] != "extra_forbidden")
     location = first["loc"]
     place = [p for i, p in enumerate(location) if i + 1 == len(location) or not _is_tag(p)]
     if place and first["type"] != "extra_forbidden" and _is_tag(place[-1]):

@@ -73,3 +73,17 @@ chunk_rows: 64
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def abalone_store(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of ``examples/abalone.yaml``, audited by the flow as ``make audit`` does."""
+    from flows.audit import audit
+    from flows.configuration import load_parameters
+    from flows.parameters import AuditParameters
+
+    parameters = load_parameters(ROOT / "examples" / "abalone.yaml")
+    store = tmp_path_factory.mktemp("abalone") / "abalone.zarr"
+    arguments = {name: getattr(parameters, name) for name in AuditParameters.model_fields}
+    audit(**{**arguments, "contexts": list(parameters.contexts), "store": str(store)})
+    return store

@@ -20,7 +20,8 @@ from contexture.errors import ClusterError, ContextError, TooLargeError
 from contexture.store import Store
 from contexture.store.runs import list_runs
 from flows.audit import audit
-from flows.parameters import AuditParameters, ClusterAddress, LocalCluster, load_parameters
+from flows.configuration import load_parameters
+from flows.parameters import AuditParameters, ClusterAddress, LocalCluster
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -66,9 +67,7 @@ def test_audit_stores_what_the_library_computes(configuration: Path, tmp_path: P
             column = f"compatibility[{score.target.name}]"
             assert row[column] == pytest.approx(score.pooled.value, abs=1e-9)
         stored = found.spectrum(context.label)
-        np.testing.assert_allclose(
-            stored["singular_value"], spectrum.singular_values, atol=1e-9
-        )
+        np.testing.assert_allclose(stored["singular_value"], spectrum.singular_values, atol=1e-9)
         assert stored["left"].dims == ("sample", "function")
         assert stored["left"].shape == (300, 16)
         assert list(stored["sample"].values[:2]) == ["row-0", "row-1"]
@@ -154,7 +153,7 @@ def test_a_context_that_does_not_fit_stops_the_run_before_it_begins(
 
 
 def test_too_little_memory_is_refused(configuration: Path, tmp_path: Path) -> None:
-    cluster = LocalCluster(workers=1, memory="100MB")
+    cluster = LocalCluster(workers=1, memory="200MB")
     contexts = [cx.contexts.Rbf(gamma=1.0)]
     parameters = load_parameters(configuration)
     frame = pd.concat([pd.read_csv(parameters.corpus.path)] * 10, ignore_index=True)
@@ -165,9 +164,7 @@ def test_too_little_memory_is_refused(configuration: Path, tmp_path: Path) -> No
     assert not (tmp_path / "small.zarr").exists()
 
 
-def test_no_cluster_at_the_address(
-    configuration: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_cluster_at_the_address(configuration: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.cluster.TIMEOUT", "1s")
     with pytest.raises(ClusterError, match=r"no Dask cluster answers at 'tcp://127.0.0.1:1'"):
         run(configuration, cluster=ClusterAddress(address="tcp://127.0.0.1:1"))
@@ -198,11 +195,14 @@ def test_killed_run_resumes(configuration: Path, tmp_path: Path) -> None:
     configuration.write_text(text)
     command = [sys.executable, "-m", "flows.cli", "audit", str(configuration)]
     process = subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 180
     while len(done(store)) < 12:
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

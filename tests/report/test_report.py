@@ -23,7 +23,8 @@ from contexture.corpus import Target
 from contexture.errors import InputError
 from contexture.report import render_report, spectra_png, write_report
 from contexture.store.base import Store
-from contexture.store.runs import begin_run, finish_run, result_key, write_context
+from contexture.store.results import result_key, write_context
+from contexture.store.runs import begin_run, finish_run
 
 SCRIPT = "<script>alert(1)</script>"
 QUOTES = 'a $x$ "& <b> 雪 target'

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contexture import ExpectationOperator, decompose_operator
+from contexture.errors import InputError
+from contexture.scores import usefulness
+
+
+def equation_4(singular: list[float], d0: int, beta: float) -> list[float]:
+    """τ_1 .. τ_{d_0}, literally."""
+    s = {i + 1: value for i, value in enumerate(singular[:d0])}
+    d0 = len(s)
+    curve = []
+    for d in range(1, d0 + 1):
+        following = s[d + 1] if d + 1 <= d0 else 0.0
+        first = 1 / (1 - following**2) if following < 1 else np.inf
+        curve.append(
+            first + beta * sum(s[i] ** 2 for i in range(1, d + 1)) / sum(s[i] ** 2 for i in s)
+        )
+    return curve
+
+
+@given(
+    st.lists(st.floats(1e-3, 1), min_size=1, max_size=30),
+    st.integers(1, 40),
+    st.sampled_from([0.5, 1.0, 3.0]),
+)
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_against_a_loop(values: list[float], max_rank: int, beta: float) -> None:
+    singular = sorted(values, reverse=True)
+    expected = equation_4(singular, max_rank, beta)
+    found = usefulness(singular, max_rank, beta)
+    assert found.max_rank == len(expected) == min(max_rank, len(singular))
+    np.testing.assert_allclose(found.curve, expected, rtol=1e-9)
+    assert found.value == pytest.approx(min(expected), rel=1e-9)
+    assert found.curve[found.best_rank - 1] == found.value
+    assert 1 < found.value <= 1 + beta
+    assert found.curve[-1] == 1 + beta
+    assert found.beta == beta
+    assert found.abstains == (found.value > 1 + 0.99 * beta)
+    assert found.abstains == (found.abstention != "")
+
+
+def test_only_the_first_values_count() -> None:
+    assert usefulness([0.9, 0.5, 0.4], 2).value == usefulness([0.9, 0.5, 0.1], 2).value
+
+
+@pytest.mark.parametrize(
+    ("singular", "abstention"),
+    [
+        (np.ones(50), "too strong"),
+        (np.full(50, 0.9999), "too strong"),
+        ([1.0], "too strong"),
+        ([0.999], "too strong"),
+        ([0.01], "too weak"),
+        (np.zeros(50), "too weak"),
+        ([0.0], "too weak"),
+        ([0.7] + [0.001] * 49, "too weak"),
+        (np.exp(-0.1 * np.arange(1, 51)), ""),
+    ],
+)
+def test_abstention(singular: list[float], abstention: str) -> None:
+    found = usefulness(singular)
+    assert found.abstention == abstention
+    if abstention:
+        assert found.value == pytest.approx(2, abs=0.01)
+
+
+def test_from_a_spectrum_and_from_its_values() -> None:
+    P = np.random.default_rng(0).dirichlet(np.full(8, 0.3), size=30)
+    spectrum = decompose_operator(ExpectationOperator.from_conditional(P))
+    one, two = usefulness(spectrum), usefulness(spectrum.singular_values)
+    np.testing.assert_array_equal(one.curve, two.curve)
+    assert one.standard_error > 0
+    assert two.standard_error == 0  # nothing is known of the sampling
+
+
+def test_standard_error_is_the_derivative() -> None:
+    P = np.random.default_rng(0).dirichlet(np.full(8, 0.3), size=30)
+    spectrum = decompose_operator(ExpectationOperator.from_conditional(P))
+    found = usefulness(spectrum)
+    d, squares, step = found.best_rank - 1, spectrum.eigenvalues, 1e-7
+    gradient = []
+    for i in range(len(squares)):
+        moved = [
+            usefulness(np.sqrt(squares + h * (np.arange(len(squares)) == i))).curve[d]
+            for h in (step, -step)
+        ]
+        gradient.append((moved[0] - moved[1]) / (2 * step))
+    expected = np.sqrt(np.array(gradient) @ spectrum.eigenvalue_covariance @ np.array(gradient))
+    assert found.standard_error == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([],), r"singular values have shape \(0,\); one or more in a row are needed\."),
+        (([[0.5]],), r"singular values have shape \(1, 1\); one or more in a row are needed\."),
+        (([0.5, 0.6],), r"singular values must lie in \[0, 1\] and descend\."),
+        (([1.1, 0.6],), r"singular values must lie in \[0, 1\] and descend\."),
+        (([0.5, -0.1],), r"singular values must lie in \[0, 1\] and descend\."),
+        (([0.5, np.nan],), r"singular values must lie in \[0, 1\] and descend\."),
+        (([0.5], 0), "max_rank is 0; at least 1 is needed."),
+        (([0.5], 5, 0.0), "beta is 0.0; a positive number is needed."),
+        (([0.5], 5, -1), "beta is -1; a positive number is needed."),
+        (([0.5], 5, np.nan), "beta is nan; a positive number is needed."),
+    ],
+)
+def test_messages(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        usefulness(*arguments)  # type: ignore[arg-type]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import contexture as cx
+from contexture.errors import CorpusError, StoreError
+from contexture.store import Store
+from contexture.store.features import (
+    features_key,
+    has_features,
+    read_features,
+    read_targets,
+    write_features,
+)
+from tests.store.made import ROWS, corpus, table
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(str(tmp_path / "store.zarr"))
+
+
+@pytest.mark.parametrize("chunk_rows", [1, 8, 37, 1000])
+def test_round_trip(tmp_path: Path, store: Store, chunk_rows: int) -> None:
+    source = corpus(tmp_path)
+    key = write_features(store, source, chunk_rows)
+    found = read_features(store, key)
+    X = cx.Recipe.fit(source).transform(source).compute()
+    np.testing.assert_allclose(found.X[:], X, rtol=0, atol=1e-15)
+    assert found.shape == X.shape == (ROWS, 4)
+    assert found.X.chunks == (min(chunk_rows, ROWS), 4)
+    assert found.ids.tolist() == [f"row-{i:02d}" for i in range(ROWS)]
+    weights = table()["w"].to_numpy()
+    np.testing.assert_allclose(found.input_weights, weights / weights.sum(), rtol=1e-12)
+
+
+def test_targets(tmp_path: Path, store: Store) -> None:
+    source = corpus(tmp_path)
+    found = read_targets(store, write_features(store, source, 8))
+    assert [t.name for t in found] == ["y", "label"]
+    for ours, theirs in zip(found, source.read_targets(), strict=True):
+        assert (ours.kind, ours.levels) == (theirs.kind, theirs.levels)
+        assert ours.values.dtype == theirs.values.dtype
+        np.testing.assert_array_equal(ours.values, theirs.values)
+    number, label = found
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(number.values)), [0, 5])
+    assert label.levels == ("cat", "dog", "eel")
+    np.testing.assert_array_equal(np.flatnonzero(label.values == -1), [7])
+    expected = table()["label"].to_list()
+    assert [label.levels[c] if c >= 0 else None for c in label.values] == [
+        None if i == 7 else text for i, text in enumerate(expected)
+    ]
+
+
+def test_whole_numbers_as_ids(tmp_path: Path, store: Store) -> None:
+    frame = table().drop(columns="key")
+    key = write_features(store, corpus(tmp_path, frame, id=None, weights=None), 8)
+    found = read_features(store, key)
+    np.testing.assert_array_equal(found.ids, np.arange(ROWS))
+    assert found.ids.dtype == np.int64
+    np.testing.assert_allclose(found.input_weights, 1 / ROWS)
+
+
+def test_the_key_is_stable_and_tells_contents_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in "abcd"]
+    for folder in folders:
+        folder.mkdir()
+    changed = table()
+    changed.loc[3, "a"] += 1
+    keys = [
+        features_key(corpus(folders[0]), 8),
+        features_key(corpus(folders[0]), 9),
+        features_key(corpus(folders[2], changed), 8),
+        features_key(corpus(folders[3], targets=("y",)), 8),
+    ]
+    assert len(set(keys)) == 4
+    assert features_key(corpus(folders[1]), 8) == keys[0]  # the path does not matter
+
+
+def test_features_are_written_once(tmp_path: Path, store: Store) -> None:
+    source = corpus(tmp_path)
+    key = write_features(store, source, 8)
+    group = store.group(f"features/{key}")
+    group.attrs["untouched"] = True
+    assert write_features(store, source, 8) == key
+    assert store.group(f"features/{key}").attrs["untouched"]
+
+
+def test_half_written_features_are_written_again(tmp_path: Path, store: Store) -> None:
+    source = corpus(tmp_path)
+    key = write_features(store, source, 8)
+    before = read_features(store, key)
+    group = store.group(f"features/{key}")
+    group.attrs["complete"] = False
+    group["X"][3] = 7.0
+    assert not has_features(store, key)
+    with pytest.raises(StoreError, match=f"holds no features '{key}'"):
+        read_features(store, key)
+    write_features(store, source, 8)
+    np.testing.assert_array_equal(read_features(store, key).X[:], before.X[:])
+    assert read_features(store, key).fingerprint == before.fingerprint
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path: Path, store: Store) -> None:
+    source = corpus(tmp_path)
+    one, two = (read_features(store, write_features(store, source, c)) for c in (8, 50))
+    assert one.fingerprint == two.fingerprint
+    in_memory = cx.Features.from_array(one.X[:], one.ids, one.input_weights)
+    X = cx.Recipe.fit(source).transform(source).compute()
+    np.testing.assert_array_equal(in_memory.X, X)
+
+
+def test_unknown_features(store: Store) -> None:
+    with pytest.raises(StoreError) as caught:
+        read_features(store, "abc")
+    assert str(caught.value) == f"the store '{store.url}' holds no features 'abc'."
+
+
+def test_what_is_refused_leaves_nothing(tmp_path: Path, store: Store) -> None:
+    frame = pd.concat([table(), table().iloc[:1]])
+    with pytest.raises(CorpusError, match="'row-00' 2 times"):
+        write_features(store, corpus(tmp_path, frame), 8)
+    assert store.children("features") == []
+
+
+HOSTILE = ["../../x", "a/b", "<b>", ".", "zarr.json", "x " + "y" * 300, "y ", "長" * 80]
+
+
+def with_targets(names: list[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    frame = table().drop(columns=["y", "label"])
+    for place, name in enumerate(names):
+        frame[name] = np.arange(ROWS) * (place + 1.0)
+    return frame, {"targets": tuple(names)}
+
+
+def test_hostile_names_of_targets_stay_inside(tmp_path: Path, store: Store) -> None:
+    frame, roles = with_targets(HOSTILE)
+    key = write_features(store, corpus(tmp_path, frame, **roles), 8)
+    found = read_targets(store, key)
+    assert [t.name for t in found] == HOSTILE
+    for place, target in enumerate(found):
+        np.testing.assert_array_equal(target.values, np.arange(ROWS) * (place + 1.0))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.csv", "store.zarr"]

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import contexture as cx
+from contexture.contexts import Knn
+from contexture.errors import StoreError
+from contexture.store import Store, open_store, run_table
+from contexture.store.base import slug
+from contexture.store.results import result_key, reuse_context
+from contexture.store.runs import begin_run, finish_run, list_runs, mark_interrupted, note
+from tests.store.made import CONTEXTS, audit, context_key, corpus, table
+from tests.store.test_features import HOSTILE, with_targets
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(str(tmp_path / "store.zarr"))
+
+
+def status(store: Store) -> list[str]:
+    return [attributes["status"] for _, attributes in list_runs(store)]
+
+
+def test_a_run_from_beginning_to_end(store: Store) -> None:
+    run = begin_run(store, {"name": "one", "seed": np.int64(3), "contexts": []})
+    attributes = dict(list_runs(store))[run]
+    assert attributes["status"] == "running"
+    assert (attributes["name"], attributes["seed"]) == ("one", 3)
+    assert attributes["process"] == os.getpid()
+    assert attributes["parent"] is None
+    assert "finished" not in attributes
+    with pytest.raises(StoreError) as caught:
+        open_store(store.url)
+    assert str(caught.value) == (
+        f"the store '{store.url}' holds no finished run (1 unfinished); run 'contexture audit' "
+        "again, it goes on where the last one stopped."
+    )
+    note(store, run, {"blocks": 4})
+    finish_run(store, run, "complete", {"seconds": 2.5})
+    attributes = dict(list_runs(store))[run]
+    assert (attributes["status"], attributes["blocks"], attributes["seconds"]) == (
+        "complete",
+        4,
+        2.5,
+    )
+    assert attributes["finished"] >= attributes["started"]
+
+
+def test_runs_sort_by_time_and_know_their_parent(store: Store) -> None:
+    first = begin_run(store, {})
+    finish_run(store, first, "complete", {})
+    second = begin_run(store, {})
+    finish_run(store, second, "failed", {})
+    third = begin_run(store, {})
+    names = [name for name, _ in list_runs(store)]
+    assert names[0] == first
+    assert set(names) == {first, second, third}
+    assert dict(list_runs(store))[third]["parent"] == first
+    table_ = run_table(store)
+    assert list(table_["run"]) == names
+    assert list(table_.columns) == [
+        "run",
+        "name",
+        "status",
+        "started",
+        "finished",
+        "contexts",
+        "rows",
+    ]
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(store: Store) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    runs = {name: begin_run(store, {}) for name in ("gone", "alive", "elsewhere", "odd")}
+    note(store, runs["gone"], {"process": gone.pid})
+    note(store, runs["elsewhere"], {"process": gone.pid, "host": "another machine"})
+    note(store, runs["odd"], {"process": None})
+    mark_interrupted(store)
+    found = {name: dict(list_runs(store))[run]["status"] for name, run in runs.items()}
+    assert found == {
+        "gone": "interrupted", "alive": "running", "elsewhere": "running", "odd": "interrupted",
+    }  # fmt: skip
+    assert socket.gethostname() != "another machine"
+
+
+def test_begin_marks_the_interrupted(store: Store) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    note(store, begin_run(store, {}), {"process": gone.pid})
+    begin_run(store, {})
+    assert sorted(status(store)) == ["interrupted", "running"]
+
+
+def test_result_keys() -> None:
+    base = result_key("op", {"a": 1, "b": 2})
+    assert base == result_key("op", {"b": 2, "a": 1})
+    assert len({base, result_key("op2", {"a": 1, "b": 2}), result_key("op", {"a": 1, "b": 3})}) == 3
+
+
+def test_results_are_taken_over(tmp_path: Path) -> None:
+    store, first = audit(tmp_path)
+    second = begin_run(store, {"contexts": ["renamed"], "targets": ["y", "label"]})
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    assert not reuse_context(store, second, "renamed", "0" * 16)
+    assert store.children(f"runs/{second}") == []
+    assert reuse_context(store, second, "renamed", key)
+    old, new = (
+        store.read(f"runs/{run}/contexts/{name}").load()
+        for run, name in ((first, "knn-5"), (second, "renamed"))
+    )
+    xr.testing.assert_equal(old, new)
+    assert new.attrs["context"] == "renamed"
+    assert new.attrs["copied_from"] == first
+    assert new.attrs["complete"] is True
+    for target in ("y", "label"):
+        old, new = (
+            store.read(f"runs/{run}/tasks/{target}/{name}").load()
+            for run, name in ((first, "knn-5"), (second, "renamed"))
+        )
+        xr.testing.assert_identical(old, new)
+        assert store.group(f"runs/{second}/tasks/{target}").attrs["target"] == target
+    finish_run(store, second, "complete", {"configuration": {"max_rank": 20}})
+    assert open_store(store.url).scores()["context"].tolist() == ["renamed"]
+
+
+@pytest.mark.parametrize("damage", ["removed", "incomplete", "other key"])
+def test_what_is_not_whole_is_not_taken_over(tmp_path: Path, damage: str) -> None:
+    store, first = audit(tmp_path, finish=None)
+    path = f"runs/{first}/contexts/knn-5"
+    key = store.group(path).attrs["result_key"]
+    if damage == "removed":
+        store.remove(f"runs/{first}")
+    else:
+        store.group(path).attrs.update(
+            {"complete": False} if damage == "incomplete" else {"result_key": "x"}
+        )
+    second = begin_run(store, {})
+    assert not reuse_context(store, second, "knn-5", key)
+    assert store.children(f"runs/{second}") == []
+
+
+def test_results_of_an_unfinished_run_are_taken_over(tmp_path: Path) -> None:
+    store, first = audit(tmp_path, finish="interrupted")
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    assert reuse_context(store, begin_run(store, {}), "knn-5", key)
+
+
+def test_what_is_written_of_a_context(tmp_path: Path) -> None:
+    source = corpus(tmp_path)
+    store, run = audit(tmp_path, source)
+    X = cx.Recipe.fit(source).transform(source).compute()
+    features = cx.Features.from_array(X, source.ids(), source.weights())
+    operator = cx.operator_of(features, CONTEXTS[0])
+    spectrum = cx.decompose_operator(operator, 20)
+    expected = cx.evaluate(operator, spectrum, X, source.read_targets(), 20, 1.0, 6)
+    data = store.read(f"runs/{run}/contexts/knn-5").load()
+    assert data.sizes == {
+        "component": 20, "sample": 37, "context_value": 37, "function": 6,
+    }  # fmt: skip
+    np.testing.assert_allclose(data["singular_value"], spectrum.singular_values, atol=1e-12)
+    np.testing.assert_allclose(data["usefulness_curve"], expected.usefulness.curve, atol=1e-9)
+    np.testing.assert_allclose(data["left"] ** 2, expected.spectrum.left**2, atol=1e-6)
+    assert data["sample"].values.tolist() == source.ids().tolist()
+    for name, value in [
+        ("usefulness", expected.usefulness.value),
+        ("usefulness_standard_error", expected.usefulness.standard_error),
+        ("best_rank", expected.usefulness.best_rank),
+        ("decay_rate", expected.decay_rate),
+        ("total_association", spectrum.total_association),
+        ("kernel_deviation", expected.kernel_deviation.value),
+        ("lipschitz", expected.lipschitz.value),
+    ]:
+        assert data[name].item() == pytest.approx(value, rel=1e-8), name
+        assert data[name].attrs["long_name"]
+    assert data.attrs["family"] == "knn"
+    assert data.attrs["complete"] is True
+    for score in expected.targets:
+        task = store.read(f"runs/{run}/tasks/{score.target.name}/knn-5").load()
+        assert task["compatibility"].item() == pytest.approx(score.pooled.value, rel=1e-9)
+        assert (task.attrs["observed"], task.attrs["rows"]) == (score.observed, 37)
+        np.testing.assert_allclose(task["energy"], score.pooled.energy, atol=1e-8)
+    assert task["level"].values.tolist() == ["cat", "dog", "eel"]
+    assert task["class_energy"].shape == (3, 6)
+
+
+def test_a_spectrum_longer_than_d0_can_be_kept(tmp_path: Path) -> None:
+    store, run = audit(tmp_path)
+    source = corpus(tmp_path)
+    X = cx.Recipe.fit(source).transform(source).compute()
+    operator = cx.operator_of(X, Knn(k=5))
+    spectrum = cx.decompose_operator(operator, 30)
+    evaluation = cx.evaluate(operator, spectrum, X, (), max_rank=20, rank_kept=6)
+    cx.store.results.write_context(
+        store, run, "longer", "knn", evaluation, np.arange(37), context_key("x"), {}
+    )
+    data = store.read(f"runs/{run}/contexts/longer")
+    assert data["singular_value"].shape == (30,)
+    np.testing.assert_array_equal(np.isnan(data["usefulness_curve"]), np.arange(30) >= 20)
+
+
+def test_hostile_names_of_targets_stay_inside(tmp_path: Path) -> None:
+    frame, roles = with_targets(HOSTILE)
+    store, run = audit(tmp_path, corpus(tmp_path, frame, **roles))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.csv", "store.zarr"]
+    assert store.children(f"runs/{run}/tasks") == sorted(map(slug, HOSTILE))
+    found = open_store(store.url)
+    assert found.targets == HOSTILE
+    for name in HOSTILE:
+        assert found.task(name, "knn-5").attrs["target"] == name
+        assert 0 <= found.task(name, "knn-5")["compatibility"].item() <= 1
+    assert store.children("runs") == [run]
+
+
+def test_the_table_is_as_the_tests_believe() -> None:
+    assert table()["b"].isna().sum() == table()["y"].isna().sum() == 2
