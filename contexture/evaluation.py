@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from contexture.contexts.base import FloatArray, RowsOfX
 from contexture.corpus import Target
+from contexture.inputs import FloatArray, RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.scores.association import (
     Association,

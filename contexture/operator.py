@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from contexture.contexts.base import ConditionalRows, FloatArray, IntArray, Rows, normalise
+from contexture.contexts.base import ConditionalRows, Rows
 from contexture.errors import InputError
+from contexture.inputs import FloatArray, IntArray, normalise
 
 ROW_SUM_TOLERANCE = 1e-8
 """How far the rows of a given P may be from adding up to 1."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from contexture.contexts.base import Context, Features
+from contexture.contexts.base import Context
 from contexture.corpus import Corpus
 from contexture.estimators.plan import ContextPlan, plan_context
 from contexture.features import Recipe
+from contexture.inputs import Features
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from contexture.contexts.base import FloatArray, Rows
+from contexture.contexts.base import Rows
 from contexture.errors import InputError
+from contexture.inputs import FloatArray
 
 
 @dataclass(frozen=True)

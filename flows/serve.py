@@ -141,10 +141,6 @@ def make_deployment(parameters: AuditParameters, schedule: CronSchedule) -> Runn
     parameters : AuditParameters
         Relative paths in it start at the working directory.
     schedule : CronSchedule
-
-    Returns
-    -------
-    prefect.deployments.runner.RunnerDeployment
     """
     contexts = ", ".join(f"`{context.label}`" for context in parameters.contexts)
     deployment = audit.to_deployment(
@@ -169,11 +165,10 @@ def make_deployment(parameters: AuditParameters, schedule: CronSchedule) -> Runn
 
 def as_json(parameters: AuditParameters) -> dict[str, Any]:
     """Parameters of the flow as plain values, with absolute paths."""
-    here = Path.cwd()
     absolute = parameters.model_copy(
         update={
-            "corpus": parameters.corpus.resolved(here),
-            "contexts": tuple(context.resolved(here) for context in parameters.contexts),
+            "corpus": parameters.corpus.resolved(Path.cwd()),
+            "contexts": tuple(context.resolved(Path.cwd()) for context in parameters.contexts),
             "store": parameters.store_url,
         }
     )
@@ -206,23 +201,29 @@ async def _serve(
     say("Run now:     'Run' in that page, or")
     say(f"             PREFECT_API_URL={url} prefect deployment run 'audit/{deployment.name}'")
     say("Stop:        Ctrl-C")
+    patience = PATIENCE
     try:
         while not running.done() and not stop.arrived():
             if not alive():
+                patience = 0.0  # nobody is left to be told
                 raise ContextureError(
                     "the Prefect server ended while it was needed; run the same command again."
                 )
             await asyncio.sleep(0.2)
         say("Stopping; a run in progress is cancelled (Ctrl-C again to kill it) ...")
     finally:
-        await _finish(runner, running, stop, spared)
-    failure = running.exception()
+        await _finish(runner, running, stop, spared, patience)
+    failure = None if running.cancelled() else running.exception()
     if failure is not None:
         raise ContextureError(f"the runs cannot be watched any more: {failure}") from failure
 
 
 async def _finish(
-    runner: Runner, running: asyncio.Task[None], stop: StopRequests, spared: set[int]
+    runner: Runner,
+    running: asyncio.Task[None],
+    stop: StopRequests,
+    spared: set[int],
+    patience: float,
 ) -> None:
     """Cancel what runs, let the runner pause the schedule, and leave no process behind."""
 
@@ -234,7 +235,7 @@ async def _finish(
             await asyncio.sleep(0.5)
 
     clock = asyncio.get_running_loop().time
-    deadline = clock() + PATIENCE
+    deadline = clock() + patience
     cancelling = asyncio.create_task(cancel())
     while not running.done():
         await asyncio.wait({running}, timeout=0.2)
@@ -243,5 +244,7 @@ async def _finish(
                 if process.pid not in spared:
                     with suppress(psutil.NoSuchProcess):
                         process.kill()
+        if clock() > deadline + 5:
+            running.cancel()
     cancelling.cancel()
     await asyncio.wait({cancelling})

@@ -21,7 +21,7 @@ from prefect.settings import get_current_settings
 from contexture.errors import ConfigurationError, ContextureError
 
 HOST = "127.0.0.1"
-"""Where the server listens; nothing outside this machine can reach it."""
+"""Where the server listens: only this machine can reach it."""
 
 STARTUP = 180.0
 """Seconds a server may take to answer; the first start makes the database."""

@@ -60,7 +60,8 @@ def score_context(
         operator_key,
         {**settings, "features": features_key, "targets": features.attrs["targets_fingerprint"]},
     )
-    if not force and reuse_context(store, run, context.label, key):
+    description = {"description": context.model_dump(mode="json")}
+    if not force and reuse_context(store, run, context.label, key, description):
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{context.label}"
     client = distributed.get_client()

@@ -59,14 +59,17 @@ def artifact_key(name: str) -> str:
 
 def ranking_table(audit: Audit) -> list[dict[str, Any]]:
     """Scores as rows of plain values, rounded for reading."""
-    rows = audit.scores().to_dict("records")
-    return [{str(k): _readable(v) for k, v in row.items()} for row in rows]
+    scores = audit.scores()
+    targets = [f"compatibility[{target}]" for target in audit.targets]
+    first = ["context", "usefulness", "best_rank", "association", "abstains", *targets]
+    ordered = scores[[*first, *(c for c in scores.columns if c not in first)]]
+    return [{str(k): _readable(v) for k, v in row.items()} for row in ordered.to_dict("records")]
 
 
 def _readable(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 5) if math.isfinite(value) else str(value)
-    return _escape(value) if isinstance(value, str) else value
+    return value
 
 
 def _escape(text: str) -> str:

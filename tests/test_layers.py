@@ -13,6 +13,7 @@ PACKAGES = ("contexture", "tasks", "flows", "deployments")
 LAYERS = [
     {"errors"},
     {"corpus", "encodings", "features", "fitting", "partition", "summaries", "values"},
+    {"inputs"},
     {"contexts", "readers"},
     {"operator"},
     {"spectrum"},

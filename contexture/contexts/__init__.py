@@ -7,12 +7,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import Field
 
-from contexture.contexts.base import ConditionalRows, Context, Features
+from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.counts import Counts
 from contexture.contexts.graph import Graph
 from contexture.contexts.knn import Knn
 from contexture.contexts.masked import MaskedKnn, MaskedRbf
 from contexture.contexts.rbf import Rbf
+from contexture.inputs import Features
 
 KINDS: tuple[type[Context], ...] = (Rbf, Knn, MaskedRbf, MaskedKnn, Graph, Counts)
 

@@ -16,112 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
-import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy.sparse import csr_array
 
-from contexture.errors import InputError
-from contexture.features import validate_matrix
+from contexture.inputs import Features, FloatArray
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-IntArray: TypeAlias = npt.NDArray[np.int64]
 Rows: TypeAlias = csr_array | FloatArray
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
-
-
-class RowsOfX(Protocol):
-    """A two-dimensional array read by row slices: a NumPy or a Zarr array."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """``(n, D)``."""
-        ...
-
-    def __getitem__(self, key: slice, /) -> Any: ...
-
-
-@dataclass(frozen=True)
-class Features:
-    """The inputs X as numbers, one row a sample.
-
-    Parameters
-    ----------
-    X : array of shape (n, D)
-        Anything with ``shape`` that gives NumPy rows by slicing: NumPy or Zarr.
-    ids : ndarray of shape (n,)
-        What the corpus calls its rows; contexts that come as files refer to them.
-    input_weights : ndarray of shape (n,)
-        P_X, adding up to 1.
-    fingerprint : str
-        Identifies the content of ``X``, ``ids`` and ``input_weights``.
-    """
-
-    X: RowsOfX
-    ids: npt.NDArray[Any]
-    input_weights: FloatArray
-    fingerprint: str
-
-    @classmethod
-    def from_array(
-        cls,
-        X: npt.ArrayLike,
-        ids: npt.ArrayLike | None = None,
-        input_weights: npt.ArrayLike | None = None,
-    ) -> Self:
-        """Wrap a matrix that is in memory.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, D)
-            Finite numbers.
-        ids : array-like of shape (n,), optional
-            Names of the rows; 0 .. n-1 by default.
-        input_weights : array-like of shape (n,), optional
-            Positive weights of the rows, not necessarily normalised; equal by default.
-
-        Raises
-        ------
-        CorpusError
-            If the matrix is empty or holds NaN or infinite values.
-        InputError
-            If there is not one id or weight a row, or two rows have the same id.
-        """
-        matrix = validate_matrix(X)
-        n = len(matrix)
-        names = np.arange(n) if ids is None else np.asarray(ids)
-        if names.shape != (n,):
-            raise InputError(f"ids have shape {names.shape}; one a row is needed: ({n},).")
-        texts = list(map(str, names.tolist()))
-        if len(set(texts)) < n:
-            repeated = next(text for text in texts if texts.count(text) > 1)
-            raise InputError(f"the id '{repeated}' is given more than once; ids must be unique.")
-        weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
-        content = hashlib.sha256(matrix.tobytes())
-        content.update(weights.tobytes())
-        content.update("\n".join(texts).encode())
-        return cls(matrix, names, weights, content.hexdigest()[:16])
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(n, D)``: samples and features."""
-        return int(self.X.shape[0]), int(self.X.shape[1])
-
-
-def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
-    """Check n positive weights and let them add up to 1."""
-    array = np.asarray(weights, dtype=np.float64)
-    if array.shape != (n,):
-        raise InputError(f"weights have shape {array.shape}; one number a row is needed: ({n},).")
-    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
-    if bad.size:
-        raise InputError(
-            f"the weight of row {bad[0]} is {array[bad[0]]}; weights must be positive and finite."
-        )
-    array = array / array.max()  # so that the sum cannot overflow
-    normalised: FloatArray = array / array.sum()
-    return normalised
 
 
 @runtime_checkable
@@ -208,7 +111,6 @@ class Context(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: ClassVar[str]
-    seeded: ClassVar[bool] = False
 
     kind: str
     name: str | None = Field(
@@ -219,6 +121,13 @@ class Context(BaseModel, ABC):
         "such as knn-30.",
         json_schema_extra={"position": 90},
     )
+
+    @field_validator("name")
+    @classmethod
+    def _not_reserved(cls, name: str | None) -> str | None:
+        if name == "zarr.json":
+            raise ValueError("Zarr keeps its own metadata under this name; choose another")
+        return name
 
     @property
     @abstractmethod
@@ -257,6 +166,11 @@ class Context(BaseModel, ABC):
             If the context does not fit the corpus.
         """
 
+    def draws(self, n: int) -> bool:
+        """Whether something is drawn by the seed on n rows, so that another gives other numbers."""
+        del n
+        return False
+
     def resolved(self, base: Path) -> Self:
         """Return the context with file paths taken relative to ``base``; most have none."""
         del base
@@ -276,7 +190,7 @@ class Context(BaseModel, ABC):
             "format": 1,
             "context": description,
             "features": features.fingerprint,
-            "seed": seed if self.seeded else None,
+            "seed": seed if self.draws(features.shape[0]) else None,
             "data": self.data_fingerprint(),
         }
         digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import ConfigDict, Field
 from scipy import sparse
 
-from contexture.contexts.base import Context, Extent, Features
+from contexture.contexts.base import Context, Extent
 from contexture.contexts.matrix import MatrixRows
 from contexture.contexts.tables import (
     file_fingerprint,
@@ -20,6 +20,7 @@ from contexture.contexts.tables import (
     read_table,
     resolve_path,
 )
+from contexture.inputs import Features
 
 
 class Counts(Context):

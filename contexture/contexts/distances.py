@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.distance import pdist
 
-from contexture.contexts.base import Features, FloatArray, IntArray
 from contexture.contexts.reference import draw_reference, read_rows
+from contexture.inputs import Features, FloatArray, IntArray
 
 MEDIAN_SAMPLE = 5000
 """Rows among which the median squared distance is taken; exact up to this many."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+import pandas as pd
 from pydantic import ConfigDict, Field
 from scipy import sparse
 
-from contexture.contexts.base import Context, Extent, Features
+from contexture.contexts.base import Context, Extent
 from contexture.contexts.matrix import MatrixRows
 from contexture.contexts.tables import (
     file_fingerprint,
@@ -19,6 +20,7 @@ from contexture.contexts.tables import (
     read_table,
     resolve_path,
 )
+from contexture.inputs import Features
 
 
 class Graph(Context):
@@ -87,8 +89,8 @@ class Graph(Context):
         """Read the edges and match their nodes with the corpus."""
         del seed
         table = read_table(self.path, self._columns, self.label)
-        u = positions_of(table[self.source], features.ids, self.path, self.label, "node")
-        v = positions_of(table[self.target], features.ids, self.path, self.label, "node")
+        nodes = pd.concat([table[self.source], table[self.target]], ignore_index=True)
+        u, v = np.split(positions_of(nodes, features.ids, self.path, self.label, "node"), 2)
         weights = (
             read_amounts(table[self.weight], self.path, self.label, "weight")
             if self.weight

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
 from scipy.sparse import csr_array
 
-from contexture.contexts.base import Extent, Features, FloatArray, IntArray, RowsOfX
+from contexture.contexts.base import Extent
 from contexture.contexts.distances import nearest
 from contexture.contexts.reference import ReferenceContext, draw_reference, read_rows
 from contexture.errors import ContextError
+from contexture.inputs import Features, FloatArray, IntArray, RowsOfX
 
 
 class KnnFields(ReferenceContext):

@@ -11,12 +11,13 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
-from contexture.contexts.base import Extent, Features, FloatArray, IntArray, RowsOfX
+from contexture.contexts.base import Extent
 from contexture.contexts.distances import nearest, squared_distances
 from contexture.contexts.knn import KnnFields, own_positions, uniform_rows
 from contexture.contexts.rbf import RbfFields, kernel_rows
 from contexture.contexts.reference import draw_reference, read_rows
 from contexture.errors import ContextError
+from contexture.inputs import Features, FloatArray, IntArray, RowsOfX
 
 
 class MaskFields(BaseModel):
@@ -88,6 +89,11 @@ class MaskedRbf(RbfFields, MaskFields):
         """``masked-rbf-10``."""
         return f"masked-rbf-{self.gamma:g}{self.reference_suffix}"
 
+    def draws(self, n: int) -> bool:
+        """Masks are drawn."""
+        del n
+        return True
+
     def extent(self, n: int, D: int) -> Extent:
         """Dense, n × m."""
         draw_masks(D, 1, self.hidden, 0, self.label)
@@ -156,6 +162,11 @@ class MaskedKnn(KnnFields, MaskFields):
     def default_name(self) -> str:
         """``masked-knn-30``."""
         return f"masked-knn{self.neighbours_suffix}"
+
+    def draws(self, n: int) -> bool:
+        """Masks are drawn."""
+        del n
+        return True
 
     def extent(self, n: int, D: int) -> Extent:
         """Sparse, at most ``n_masks`` · K entries a row."""

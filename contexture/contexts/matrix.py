@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from contexture.contexts.base import FloatArray
 from contexture.contexts.tables import require_no_empty_rows
+from contexture.inputs import FloatArray
 
 
 @dataclass(frozen=True)

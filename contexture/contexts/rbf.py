@@ -10,10 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
 
-from contexture.contexts.base import Extent, Features, FloatArray, RowsOfX
-from contexture.contexts.distances import median_squared_distance, squared_distances
+from contexture.contexts.base import Extent
+from contexture.contexts.distances import (
+    MEDIAN_SAMPLE,
+    median_squared_distance,
+    squared_distances,
+)
 from contexture.contexts.reference import ReferenceContext, draw_reference, read_rows
 from contexture.errors import ContextError
+from contexture.inputs import Features, FloatArray, RowsOfX
 
 
 class RbfFields(ReferenceContext):
@@ -34,6 +39,10 @@ class RbfFields(ReferenceContext):
         "absolute: γ as it stands.",
         json_schema_extra={"position": 20},
     )
+
+    def draws(self, n: int) -> bool:
+        """Whether the references, or the rows for the median distance, are a drawn sample."""
+        return super().draws(n) or (self.scale == "median" and n > MEDIAN_SAMPLE)
 
     def scaled_gamma(self, features: Features, seed: int) -> tuple[float, dict[str, Any]]:
         """γ in the units of the data, and what it was found from.

@@ -6,20 +6,17 @@ seed it estimates the population context, and costs n·m instead of n².
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from contexture.contexts.base import Context, FloatArray, IntArray, RowsOfX
+from contexture.contexts.base import Context
 from contexture.errors import ContextError
+from contexture.inputs import FloatArray, IntArray, RowsOfX
 
 
 class ReferenceContext(Context):
     """A context whose values are rows of the corpus: all of them, or a drawn sample."""
-
-    seeded: ClassVar[bool] = True
 
     reference: int | None = Field(
         default=None,
@@ -46,6 +43,10 @@ class ReferenceContext(Context):
                 f"{n} rows; choose at most {n}, or leave it out to use all rows."
             )
         return self.reference
+
+    def draws(self, n: int) -> bool:
+        """Whether the references are a drawn sample."""
+        return self.reference is not None and self.reference < n
 
     @property
     def reference_suffix(self) -> str:

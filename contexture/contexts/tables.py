@@ -10,8 +10,8 @@ import fsspec
 import numpy as np
 import pandas as pd
 
-from contexture.contexts.base import FloatArray, IntArray
 from contexture.errors import ContextError
+from contexture.inputs import FloatArray, IntArray
 
 
 def resolve_path(path: str, base: Path) -> str:

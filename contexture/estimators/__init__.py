@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy.typing as npt
 
-from contexture.contexts.base import ConditionalRows, Context, Features
+from contexture.contexts.base import ConditionalRows, Context
 from contexture.errors import EvidenceError
 from contexture.estimators.exact import exact_spectrum
+from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from contexture.contexts.base import FloatArray
+from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
 
 

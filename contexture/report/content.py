@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from contexture.contexts.base import FloatArray
+from contexture.inputs import FloatArray
 from contexture.store.audit import Audit
 
 COLOURS = 6

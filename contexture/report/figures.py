@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from contexture.contexts.base import FloatArray
+from contexture.inputs import FloatArray
 from contexture.report.content import Curve
 from contexture.report.labels import put_numbers
 from contexture.report.theme import DASHES, Theme

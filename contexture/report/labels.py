@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from contexture.contexts.base import FloatArray
+from contexture.inputs import FloatArray
 from contexture.report.content import Curve
 from contexture.report.theme import Theme
 

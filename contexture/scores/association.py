@@ -9,9 +9,9 @@ import numpy as np
 from scipy import optimize
 from scipy.spatial import distance
 
-from contexture.contexts.base import FloatArray, RowsOfX
 from contexture.contexts.reference import read_rows
 from contexture.errors import InputError
+from contexture.inputs import FloatArray, RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from contexture.contexts.base import FloatArray
 from contexture.errors import InputError
+from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
 
@@ -103,7 +103,7 @@ def _centred(f: FloatArray, p: FloatArray) -> FloatArray:
 
 
 def one_vs_rest(codes: npt.ArrayLike, levels: int) -> FloatArray:
-    """Indicators of the classes, shape (n, levels); rows of a missing class (−1) are NaN."""
+    """Return indicators of the classes, (n, levels); rows of a missing class (−1) are NaN."""
     labels = np.asarray(codes)
     indicators: FloatArray = np.equal.outer(labels, np.arange(levels)).astype(np.float64)
     indicators[labels < 0] = np.nan

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from contexture.contexts.base import FloatArray
 from contexture.errors import InputError
+from contexture.inputs import FloatArray
 from contexture.spectrum import Spectrum
 
 ABSTENTION_MARGIN = 0.01

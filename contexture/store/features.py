@@ -10,10 +10,10 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from contexture.contexts.base import Features
 from contexture.corpus import Corpus, Target
 from contexture.errors import StoreError
 from contexture.features import Recipe
+from contexture.inputs import Features
 from contexture.store.base import Store, array_of, attributes_of, slug, storage_errors
 
 

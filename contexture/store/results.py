@@ -24,7 +24,9 @@ def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
-def reuse_context(store: Store, run: str, name: str, key: str) -> bool:
+def reuse_context(
+    store: Store, run: str, name: str, key: str, attributes: Mapping[str, Any]
+) -> bool:
     """Copy a context's results from a run that had the same key.
 
     Returns
@@ -50,7 +52,7 @@ def reuse_context(store: Store, run: str, name: str, key: str) -> bool:
         )
     _copy(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
     store.group(f"runs/{run}/contexts/{name}").attrs.update(
-        {"context": name, "copied_from": source_run, "complete": True}
+        {**plain(dict(attributes)), "context": name, "copied_from": source_run, "complete": True}
     )
     return True
 

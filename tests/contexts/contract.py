@@ -136,7 +136,7 @@ class ContextContract:
     def test_identity_changes_with_the_seed_where_it_matters(self, made: Context) -> None:
         features = some_features()
         same = made.identity(features, 0) == made.identity(features, 1)
-        assert same is not type(made).seeded
+        assert same is not made.draws(features.shape[0])
 
     # -- the evidence ------------------------------------------------------------------------
 

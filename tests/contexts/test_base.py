@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from contexture.contexts import KINDS, Context, Features
-from contexture.contexts.base import normalise
 from contexture.contexts.reference import draw_reference, read_rows
 from contexture.errors import ContextureError, InputError
+from contexture.inputs import normalise
 
 
 def test_every_kind_has_a_contract_test() -> None:

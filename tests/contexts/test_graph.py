@@ -143,8 +143,8 @@ def test_default_names() -> None:
         (
             "source,target\na,b\nc,x\ny,y\n",
             {},
-            "context 'graph-edges': '{path}' names 1 node(s) that are no id of the corpus, such "
-            "as 'y'; names must match the id column (row numbers from 0 if there is none).",
+            "context 'graph-edges': '{path}' names 2 node(s) that are no id of the corpus, such "
+            "as 'y', 'x'; names must match the id column (row numbers from 0 if there is none).",
         ),
         (
             "from,to\na,b\n",

@@ -111,9 +111,9 @@ def test_results_are_taken_over(tmp_path: Path) -> None:
     store, first = audit(tmp_path)
     second = begin_run(store, {"contexts": ["renamed"], "targets": ["y", "label"]})
     key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
-    assert not reuse_context(store, second, "renamed", "0" * 16)
+    assert not reuse_context(store, second, "renamed", "0" * 16, {})
     assert store.children(f"runs/{second}") == []
-    assert reuse_context(store, second, "renamed", key)
+    assert reuse_context(store, second, "renamed", key, {"description": "new"})
     old, new = (
         store.read(f"runs/{run}/contexts/{name}").load()
         for run, name in ((first, "knn-5"), (second, "renamed"))
@@ -121,6 +121,7 @@ def test_results_are_taken_over(tmp_path: Path) -> None:
     xr.testing.assert_equal(old, new)
     assert new.attrs["context"] == "renamed"
     assert new.attrs["copied_from"] == first
+    assert new.attrs["description"] == "new"
     assert new.attrs["complete"] is True
     for target in ("y", "label"):
         old, new = (
@@ -145,14 +146,14 @@ def test_what_is_not_whole_is_not_taken_over(tmp_path: Path, damage: str) -> Non
             {"complete": False} if damage == "incomplete" else {"result_key": "x"}
         )
     second = begin_run(store, {})
-    assert not reuse_context(store, second, "knn-5", key)
+    assert not reuse_context(store, second, "knn-5", key, {})
     assert store.children(f"runs/{second}") == []
 
 
 def test_results_of_an_unfinished_run_are_taken_over(tmp_path: Path) -> None:
     store, first = audit(tmp_path, finish="interrupted")
     key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
-    assert reuse_context(store, begin_run(store, {}), "knn-5", key)
+    assert reuse_context(store, begin_run(store, {}), "knn-5", key, {})
 
 
 def test_what_is_written_of_a_context(tmp_path: Path) -> None:

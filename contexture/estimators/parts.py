@@ -1,0 +1,94 @@
+"""Connected parts of a sparse operator: found, told apart by functions, and put together again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+
+from contexture.contexts.base import Rows
+from contexture.inputs import FloatArray
+
+Triplets = tuple[FloatArray, FloatArray, FloatArray]
+"""Eigenvalues s² (q,), left vectors (n, q), right vectors (m, q), values descending."""
+
+
+def connected_parts(M: Rows) -> tuple[int, np.ndarray, np.ndarray]:
+    """Find the connected parts of the bipartite graph of inputs and context values.
+
+    Parameters
+    ----------
+    M : csr_array of shape (n, m)
+
+    Returns
+    -------
+    int, ndarray of shape (n,), ndarray of shape (m,)
+        How many there are, and the part of each input and of each context value.
+    """
+    n, _ = M.shape
+    bipartite = sparse.block_array([[None, M], [sparse.csr_array(M.T), None]], format="csr")
+    parts, labels = csgraph.connected_components(bipartite, directed=False)
+    return int(parts), labels[:n], labels[n:]
+
+
+def contrasts(
+    root_x: FloatArray,
+    root_a: FloatArray,
+    of_x: np.ndarray,
+    of_a: np.ndarray,
+    parts: int,
+    wanted: int,
+) -> Triplets:
+    """Write down the functions with s = 1: each sets one part against all the larger ones.
+
+    With masses w_0 >= w_1 >= ..., and W_j = w_0 + .. + w_{j-1}, the j-th is −√(w_j / (W_j
+    W_{j+1})) on the parts before j and √(W_j / (w_j W_{j+1})) on part j: mean 0, variance 1,
+    orthogonal to the others.
+    """
+    mass = np.bincount(of_x, weights=root_x**2, minlength=parts)
+    order = np.argsort(-mass, kind="stable")
+    place = np.empty(parts, dtype=np.int64)
+    place[order] = np.arange(parts)
+    w = mass[order]
+    before = np.concatenate([[0.0], np.cumsum(w)])
+    count = min(parts - 1, wanted)
+    U, V = np.zeros((len(root_x), count)), np.zeros((len(root_a), count))
+    at_x, at_a = place[of_x], place[of_a]
+    for j in range(1, count + 1):
+        low = -np.sqrt(w[j] / (before[j] * before[j + 1]))
+        high = np.sqrt(before[j] / (w[j] * before[j + 1]))
+        U[:, j - 1] = root_x * np.where(at_x < j, low, np.where(at_x == j, high, 0.0))
+        V[:, j - 1] = root_a * np.where(at_a < j, low, np.where(at_a == j, high, 0.0))
+    return np.ones(count), U, V
+
+
+def merge(
+    found: Sequence[tuple[Triplets, np.ndarray, np.ndarray]], n: int, m: int, count: int
+) -> Triplets:
+    """Pick the largest triplets of all parts and lay them out over the whole operator.
+
+    Parameters
+    ----------
+    found : sequence of (triplets, rows, columns)
+        Triplets of each part, and where its inputs and context values stand.
+    n, m : int
+        Shape of the operator.
+    count : int
+        Number of triplets wanted. Where parts have more inputs than values beside others with
+        fewer, there are not that many; the rest of the s_i is 0, with vectors of NaN.
+    """
+    values = np.concatenate([triplets[0] for triplets, _, _ in found])
+    owner = np.repeat(np.arange(len(found)), [len(triplets[0]) for triplets, _, _ in found])
+    place = np.concatenate([np.arange(len(triplets[0])) for triplets, _, _ in found])
+    top = np.argsort(-values, kind="stable")[:count]
+    merged, U, V = np.zeros(count), np.zeros((n, count)), np.zeros((m, count))
+    merged[: len(top)] = values[top]
+    U[:, len(top) :], V[:, len(top) :] = np.nan, np.nan
+    for part in np.unique(owner[top]):
+        (_, left, right), rows, columns = found[part]
+        goal = np.flatnonzero(owner[top] == part)
+        U[np.ix_(rows, goal)] = left[:, place[top[goal]]]
+        V[np.ix_(columns, goal)] = right[:, place[top[goal]]]
+    return merged, U, V

@@ -1,0 +1,109 @@
+"""The inputs X as the mathematics sees them: rows of numbers with names and weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, Protocol, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from contexture.errors import InputError
+from contexture.features import validate_matrix
+
+FloatArray: TypeAlias = npt.NDArray[np.float64]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+
+
+class RowsOfX(Protocol):
+    """A two-dimensional array read by row slices: a NumPy or a Zarr array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, D)``."""
+        ...
+
+    def __getitem__(self, key: slice, /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """The inputs X as numbers, one row a sample.
+
+    Parameters
+    ----------
+    X : array of shape (n, D)
+        Anything with ``shape`` that gives NumPy rows by slicing: NumPy or Zarr.
+    ids : ndarray of shape (n,)
+        What the corpus calls its rows; contexts that come as files refer to them.
+    input_weights : ndarray of shape (n,)
+        P_X, adding up to 1.
+    fingerprint : str
+        Identifies the content of ``X``, ``ids`` and ``input_weights``.
+    """
+
+    X: RowsOfX
+    ids: npt.NDArray[Any]
+    input_weights: FloatArray
+    fingerprint: str
+
+    @classmethod
+    def from_array(
+        cls,
+        X: npt.ArrayLike,
+        ids: npt.ArrayLike | None = None,
+        input_weights: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Wrap a matrix that is in memory.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, D)
+            Finite numbers.
+        ids : array-like of shape (n,), optional
+            Names of the rows; 0 .. n-1 by default.
+        input_weights : array-like of shape (n,), optional
+            Positive weights of the rows, not necessarily normalised; equal by default.
+
+        Raises
+        ------
+        CorpusError
+            If the matrix is empty or holds NaN or infinite values.
+        InputError
+            If there is not one id or weight a row, or two rows have the same id.
+        """
+        matrix = validate_matrix(X)
+        n = len(matrix)
+        names = np.arange(n) if ids is None else np.asarray(ids)
+        if names.shape != (n,):
+            raise InputError(f"ids have shape {names.shape}; one a row is needed: ({n},).")
+        texts = list(map(str, names.tolist()))
+        if len(set(texts)) < n:
+            repeated = next(text for text in texts if texts.count(text) > 1)
+            raise InputError(f"the id '{repeated}' is given more than once; ids must be unique.")
+        weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
+        content = hashlib.sha256(matrix.tobytes())
+        content.update(weights.tobytes())
+        content.update("\n".join(texts).encode())
+        return cls(matrix, names, weights, content.hexdigest()[:16])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, D)``: samples and features."""
+        return int(self.X.shape[0]), int(self.X.shape[1])
+
+
+def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
+    """Check n positive weights and let them add up to 1."""
+    array = np.asarray(weights, dtype=np.float64)
+    if array.shape != (n,):
+        raise InputError(f"weights have shape {array.shape}; one number a row is needed: ({n},).")
+    bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
+    if bad.size:
+        raise InputError(
+            f"the weight of row {bad[0]} is {array[bad[0]]}; weights must be positive and finite."
+        )
+    array = array / array.max()  # so that the sum cannot overflow
+    normalised: FloatArray = array / array.sum()
+    return normalised
