@@ -9,6 +9,8 @@ from pathlib import Path
 # Before Prefect is imported anywhere: nothing of a test leaves this machine.
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+# Before NumPy is: the tests run in parallel, and threads of BLAS would fight for the same cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
