@@ -76,6 +76,28 @@ class KnnFields(ReferenceContext):
             )
         return k
 
+    def rows_over(self, features: Features, seed: int) -> KnnRows:
+        """Draw the references; the law over all features.
+
+        Raises
+        ------
+        ContextError
+            If the parameters do not fit that many rows or features.
+        """
+        self.extent(*features.shape)
+        positions = draw_reference(features.ids, self.reference_size(features.shape[0]), seed)
+        k = self.neighbours(features.shape[0])
+        return KnnRows(
+            X=features.X,
+            references=read_rows(features.X, positions),
+            positions=positions,
+            k=k,
+            include_self=self.include_self,
+            input_weights=features.input_weights,
+            context_values=features.ids[positions],
+            details={"k": k},
+        )
+
 
 class Knn(KnnFields):
     """KNN context: a neighbour is drawn uniformly from the K nearest reference rows."""
@@ -97,19 +119,7 @@ class Knn(KnnFields):
 
     def fit(self, features: Features, seed: int = 0) -> KnnRows:
         """Draw the references."""
-        n, D = features.shape
-        self.extent(n, D)
-        positions = draw_reference(features.ids, self.reference_size(n), seed)
-        return KnnRows(
-            X=features.X,
-            references=read_rows(features.X, positions),
-            positions=positions,
-            k=self.neighbours(n),
-            include_self=self.include_self,
-            input_weights=features.input_weights,
-            context_values=features.ids[positions],
-            details={"k": self.neighbours(n)},
-        )
+        return self.rows_over(features, seed)
 
 
 @dataclass(frozen=True)
@@ -137,11 +147,13 @@ class KnnRows:
 
     def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
-        own = own_positions(self.positions, start, stop)
-        return uniform_rows(
-            nearest(X, self.references, self.k, own, self.include_self), self.shape[1]
-        )
+        return self.law(np.asarray(self.X[start:stop], dtype=np.float64), self.references, start)
+
+    def law(self, X: FloatArray, references: FloatArray, start: int) -> csr_array:
+        """P of the given rows, the first being row ``start``, among the given references."""
+        own = own_positions(self.positions, start, start + len(X))
+        neighbours = nearest(X, references, self.k, own, self.include_self)
+        return uniform_rows(neighbours, len(references))
 
 
 def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:

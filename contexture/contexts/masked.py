@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -9,15 +11,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.sparse import csr_array
 
-from contexture.contexts.base import Extent
-from contexture.contexts.distances import nearest, squared_distances
-from contexture.contexts.knn import KnnFields, own_positions, uniform_rows
-from contexture.contexts.rbf import RbfFields, kernel_rows
-from contexture.contexts.reference import draw_reference, read_rows
+from contexture.contexts.base import Extent, Rows
+from contexture.contexts.knn import KnnFields, KnnRows
+from contexture.contexts.rbf import RbfFields, RbfRows
 from contexture.errors import ContextError
-from contexture.inputs import Features, FloatArray, IntArray, RowsOfX
+from contexture.inputs import Features, FloatArray, IntArray
 
 
 class MaskFields(BaseModel):
@@ -100,54 +99,10 @@ class MaskedRbf(RbfFields, MaskFields):
         m = self.reference_size(n)
         return Extent(n, m, n * m, False, self.n_masks * m * (2.0 * D + 40))
 
-    def fit(self, features: Features, seed: int = 0) -> MaskedRbfRows:
+    def fit(self, features: Features, seed: int = 0) -> MaskedRows:
         """Draw references and masks, and scale γ."""
-        n, D = features.shape
-        self.extent(n, D)
-        positions = draw_reference(features.ids, self.reference_size(n), seed)
-        gamma, details = self.scaled_gamma(features, seed)
-        return MaskedRbfRows(
-            X=features.X,
-            references=read_rows(features.X, positions),
-            gamma=gamma,
-            masks=tuple(draw_masks(D, self.n_masks, self.hidden, seed, self.label)),
-            input_weights=features.input_weights,
-            context_values=features.ids[positions],
-            details=details,
-        )
-
-
-@dataclass(frozen=True)
-class MaskedRbfRows:
-    """Rows of the masked RBF context, computed on demand."""
-
-    X: RowsOfX
-    references: FloatArray
-    gamma: float
-    masks: tuple[IntArray, ...]
-    input_weights: FloatArray
-    context_values: npt.NDArray[Any]
-    details: Mapping[str, Any]
-    sparse = False
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(n, m)``."""
-        return int(self.X.shape[0]), len(self.references)
-
-    def entries(self, start: int, stop: int) -> int:
-        """Every entry is stored."""
-        return (stop - start) * len(self.references)
-
-    def rows(self, start: int, stop: int) -> FloatArray:
-        """Rows ``start`` to ``stop`` of the averaged P, dense, shape (r, m)."""
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
-        total = np.zeros((len(X), len(self.references)))
-        for kept in self.masks:
-            squared = squared_distances(X[:, kept], self.references[:, kept])
-            total += kernel_rows(squared, self.gamma)
-        total /= len(self.masks)
-        return total
+        masks = draw_masks(features.shape[1], self.n_masks, self.hidden, seed, self.label)
+        return MaskedRows(self.rows_over(features, seed), tuple(masks))
 
 
 class MaskedKnn(KnnFields, MaskFields):
@@ -175,58 +130,66 @@ class MaskedKnn(KnnFields, MaskFields):
         nonzeros = n * min(m, self.neighbours(n) * self.n_masks)
         return Extent(n, m, nonzeros, True, self.n_masks * m * (2.0 * D + 20))
 
-    def fit(self, features: Features, seed: int = 0) -> MaskedKnnRows:
+    def fit(self, features: Features, seed: int = 0) -> MaskedRows:
         """Draw references and masks."""
-        n, D = features.shape
-        self.extent(n, D)
-        positions = draw_reference(features.ids, self.reference_size(n), seed)
-        return MaskedKnnRows(
-            X=features.X,
-            references=read_rows(features.X, positions),
-            positions=positions,
-            k=self.neighbours(n),
-            include_self=self.include_self,
-            masks=tuple(draw_masks(D, self.n_masks, self.hidden, seed, self.label)),
-            input_weights=features.input_weights,
-            context_values=features.ids[positions],
-            details={"k": self.neighbours(n)},
-        )
+        masks = draw_masks(features.shape[1], self.n_masks, self.hidden, seed, self.label)
+        return MaskedRows(self.rows_over(features, seed), tuple(masks))
 
 
 @dataclass(frozen=True)
-class MaskedKnnRows:
-    """Rows of the masked KNN context, computed on demand."""
+class MaskedRows:
+    """Rows of a context averaged over masks, computed on demand.
 
-    X: RowsOfX
-    references: FloatArray
-    positions: IntArray
-    k: int
-    include_self: bool
+    Parameters
+    ----------
+    plain : RbfRows or KnnRows
+        The context over all features.
+    masks : tuple of ndarray
+        The features that each mask keeps.
+    """
+
+    plain: RbfRows | KnnRows
     masks: tuple[IntArray, ...]
-    input_weights: FloatArray
-    context_values: npt.NDArray[Any]
-    details: Mapping[str, Any]
-    sparse = True
 
     @property
     def shape(self) -> tuple[int, int]:
         """``(n, m)``."""
-        return int(self.X.shape[0]), len(self.references)
+        return self.plain.shape
+
+    @property
+    def sparse(self) -> bool:
+        """As the plain context is."""
+        return self.plain.sparse
+
+    @property
+    def input_weights(self) -> FloatArray:
+        """P_X."""
+        return self.plain.input_weights
+
+    @property
+    def context_values(self) -> npt.NDArray[Any]:
+        """Ids of the reference rows."""
+        return self.plain.context_values
+
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What fitting found."""
+        return self.plain.details
 
     def entries(self, start: int, stop: int) -> int:
-        """At most K entries a row and mask."""
-        return (stop - start) * min(len(self.references), self.k * len(self.masks))
+        """At most as many a mask as the plain context has, and at most all."""
+        return min(
+            (stop - start) * self.shape[1], len(self.masks) * self.plain.entries(start, stop)
+        )
 
-    def rows(self, start: int, stop: int) -> csr_array:
-        """Rows ``start`` to ``stop`` of the averaged P as CSR, shape (r, m)."""
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
-        own = own_positions(self.positions, start, stop)
-        m = len(self.references)
-        total = csr_array((len(X), m))
-        for kept in self.masks:
-            R = np.ascontiguousarray(self.references[:, kept])
-            neighbours = nearest(
-                np.ascontiguousarray(X[:, kept]), R, self.k, own, self.include_self
+    def rows(self, start: int, stop: int) -> Rows:
+        """Rows ``start`` to ``stop`` of the averaged P, shape (r, m)."""
+        X = np.asarray(self.plain.X[start:stop], dtype=np.float64)
+        R = self.plain.references
+        laws = (
+            self.plain.law(
+                np.ascontiguousarray(X[:, kept]), np.ascontiguousarray(R[:, kept]), start
             )
-            total = total + uniform_rows(neighbours, m)
-        return csr_array(total / len(self.masks))
+            for kept in self.masks
+        )
+        return functools.reduce(operator.add, laws) / len(self.masks)

@@ -63,6 +63,26 @@ class RbfFields(ReferenceContext):
         scaled = self.gamma / median
         return scaled, {"scaled_gamma": scaled, "median_squared_distance": median}
 
+    def rows_over(self, features: Features, seed: int) -> RbfRows:
+        """Draw the references and scale γ; the law over all features.
+
+        Raises
+        ------
+        ContextError
+            If the parameters do not fit that many rows or features.
+        """
+        self.extent(*features.shape)
+        positions = draw_reference(features.ids, self.reference_size(features.shape[0]), seed)
+        gamma, details = self.scaled_gamma(features, seed)
+        return RbfRows(
+            X=features.X,
+            references=read_rows(features.X, positions),
+            gamma=gamma,
+            input_weights=features.input_weights,
+            context_values=features.ids[positions],
+            details=details,
+        )
+
 
 class Rbf(RbfFields):
     """RBF context: a neighbour is drawn with weight exp(−γ‖x − a‖²)."""
@@ -84,18 +104,7 @@ class Rbf(RbfFields):
 
     def fit(self, features: Features, seed: int = 0) -> RbfRows:
         """Draw the references and scale γ."""
-        n, D = features.shape
-        self.extent(n, D)
-        positions = draw_reference(features.ids, self.reference_size(n), seed)
-        gamma, details = self.scaled_gamma(features, seed)
-        return RbfRows(
-            X=features.X,
-            references=read_rows(features.X, positions),
-            gamma=gamma,
-            input_weights=features.input_weights,
-            context_values=features.ids[positions],
-            details=details,
-        )
+        return self.rows_over(features, seed)
 
 
 @dataclass(frozen=True)
@@ -121,8 +130,12 @@ class RbfRows:
 
     def rows(self, start: int, stop: int) -> FloatArray:
         """Rows ``start`` to ``stop`` of P, dense, shape (r, m)."""
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
-        return kernel_rows(squared_distances(X, self.references), self.gamma)
+        return self.law(np.asarray(self.X[start:stop], dtype=np.float64), self.references, start)
+
+    def law(self, X: FloatArray, references: FloatArray, start: int) -> FloatArray:
+        """P of the given rows among the given references."""
+        del start  # where the rows stand makes no difference to a kernel
+        return kernel_rows(squared_distances(X, references), self.gamma)
 
 
 def kernel_rows(squared: FloatArray, gamma: float) -> FloatArray:
