@@ -17,7 +17,7 @@ from contexture.estimators.plan import Machine, require_room
 from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
 from contexture.store.base import free_disk
-from flows.cluster import memory_per_task
+from flows.cluster import describe, memory_per_task
 from flows.configuration import load_parameters, validate_parameters
 from flows.parameters import AuditParameters
 from flows.terminal import ProgressListener, show_contexts, show_plan, show_ranking, show_runs
@@ -128,14 +128,14 @@ def _look(parameters: AuditParameters) -> tuple[Preflight, Machine]:
 def _plan(options: argparse.Namespace, console: Console) -> None:
     parameters = _parameters(options)
     found, machine = _look(parameters)
-    show_plan(console, found, machine, parameters.store_url)
+    show_plan(console, found, machine, describe(parameters.cluster), parameters.store_url)
     require_room(list(found.plans), machine)
 
 
 def _audit(options: argparse.Namespace, console: Console) -> None:
     parameters = _parameters(options)
     found, machine = _look(parameters)
-    show_plan(console, found, machine, parameters.store_url)
+    show_plan(console, found, machine, describe(parameters.cluster), parameters.store_url)
     require_room(list(found.plans), machine)
     with console.status("starting Prefect and the Dask workers"):
         for name, value in _PREFECT.items():

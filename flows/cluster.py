@@ -46,6 +46,13 @@ def client_memory(client: distributed.Client) -> int:
     return int(min(w["memory_limit"] / max(1, w["nthreads"]) for w in workers))
 
 
+def describe(cluster: AnyCluster) -> str:
+    """Say in a few words where the work will be done."""
+    if isinstance(cluster, ClusterAddress):
+        return f"the Dask cluster at {cluster.address}"
+    return f"{cluster.workers or CPU_COUNT} Dask worker(s) on this machine"
+
+
 @contextmanager
 def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
     """Start or join the workers; the client is the default one until the context ends.

@@ -23,7 +23,7 @@ from contexture.store import Audit
 _COLOURS = {"weak": "blue", "moderate": "green", "strong": "yellow"}
 
 
-def show_plan(console: Console, found: Preflight, machine: Machine, store: str) -> None:
+def show_plan(console: Console, found: Preflight, machine: Machine, where: str, store: str) -> None:
     """Print what will be computed, where, and what it takes."""
     dropped = f", constant and left out: {', '.join(found.dropped)}" if found.dropped else ""
     targets = ", ".join(found.targets) or "none"
@@ -52,7 +52,10 @@ def show_plan(console: Console, found: Preflight, machine: Machine, store: str) 
     console.print(table)
     disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free"
     console.print(
-        escape(f"Each worker may use {gibibytes(machine.memory)} of memory{disk}. Store: {store}")
+        escape(
+            f"On {where}; each task may use {gibibytes(machine.memory)} of memory{disk}.\n"
+            f"Store: {store}"
+        )
     )
 
 
