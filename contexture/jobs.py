@@ -13,6 +13,11 @@ from contexture.store.operators import read_operator, write_block
 from contexture.store.results import write_context
 
 
+def fit_context(url: str, features_key: str, context: Context, seed: int) -> ConditionalRows:
+    """Fit a context on the features in the store; lost with a worker, it is fitted again."""
+    return context.fit(read_features(Store(url), features_key), seed)
+
+
 def compute_block(url: str, operator_key: str, evidence: ConditionalRows, block: int) -> int:
     """Compute and write one block of an operator; returns its number."""
     return write_block(Store(url), operator_key, evidence, block)

@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from contexture.contexts.base import Context
-from contexture.jobs import compute_block, compute_scores
+from contexture.jobs import compute_block, compute_scores, fit_context
 from contexture.store import Store
 from contexture.store.features import read_features
 from contexture.store.operators import prepare_operator
@@ -32,8 +32,9 @@ def estimate_operator(
         tell(stage, 1, 1)
         return key
     client = distributed.get_client()
-    # References and edges go to every worker once, not with every block.
-    shared = client.scatter(evidence, broadcast=True, hash=False)
+    # References and edges go to every worker once, not with every block. As the result of a job
+    # they can be had again if the worker that holds them dies; scattered data could not.
+    shared = client.submit(fit_context, url, features_key, context, seed, pure=False, retries=2)
     futures = [
         client.submit(compute_block, url, key, shared, block, pure=False, retries=2)
         for block in missing

@@ -1,0 +1,99 @@
+"""Dask clusters: one that runs already, one without workers, and workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import distributed
+import pandas as pd
+import pytest
+
+import contexture as cx
+from contexture.errors import ClusterError
+from flows.audit import audit
+from flows.cluster import client_memory, connect, describe, memory_per_task, worker_memory
+from flows.configuration import load_parameters
+from flows.parameters import AuditParameters, ClusterAddress, LocalCluster
+from tasks.progress import listening
+
+pytestmark = pytest.mark.xdist_group("prefect")
+
+
+def run(configuration: Path, **changes: object) -> str:
+    parameters = load_parameters(configuration)
+    arguments = {name: getattr(parameters, name) for name in AuditParameters.model_fields}
+    return audit(**{**arguments, "contexts": list(parameters.contexts), **changes})
+
+
+def cluster(workers: int) -> distributed.LocalCluster:
+    return distributed.LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        memory_limit="1GiB",
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+    )
+
+
+def test_memory() -> None:
+    local = LocalCluster(workers=3, threads=2, memory="4GiB")
+    assert worker_memory(local) == 4 * 2**30
+    assert memory_per_task(local) == 2 * 2**30
+    assert worker_memory(LocalCluster(workers=4)) * 4 < distributed.system.MEMORY_LIMIT
+    assert describe(local) == "3 Dask worker(s) on this machine"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cluster_that_runs_already(configuration: Path, tmp_path: Path) -> None:
+    run(configuration)
+    expected = cx.open_store(str(tmp_path / "small.zarr")).scores()
+    with cluster(2) as running:
+        address = ClusterAddress(address=running.scheduler_address)
+        assert memory_per_task(address) == 2**30
+        run(configuration, cluster=address, store=str(tmp_path / "other.zarr"))
+        # The run leaves the cluster as it found it.
+        with distributed.Client(running) as client:
+            assert client_memory(client) == 2**30
+            assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
+    found = cx.open_store(str(tmp_path / "other.zarr")).scores()
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_cluster_without_workers() -> None:
+    with cluster(0) as running:
+        address = running.scheduler_address
+        with (
+            pytest.raises(ClusterError, match=f"'{address}' has no workers; start some with"),
+            connect(ClusterAddress(address=address)),
+        ):
+            pass
+
+
+class Killer:
+    """Kills a worker when the first block of an operator is ready, and another at a spectrum."""
+
+    def __init__(self) -> None:
+        self.killed: list[str] = []
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        what = stage.split(": ")[-1]
+        if what in self.killed or (what == "operator" and done == 0) or what == "features":
+            return
+        self.killed.append(what)
+        workers = distributed.default_client().run(os.getpid)
+        os.kill(next(iter(workers.values())), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_workers_that_die_cost_nothing_but_time(configuration: Path, tmp_path: Path) -> None:
+    killer = Killer()
+    with listening(killer):
+        run(configuration)
+    assert sorted(killer.killed) == ["operator", "spectrum and scores"]
+    found = cx.open_store(str(tmp_path / "small.zarr")).scores()
+    run(configuration, store=str(tmp_path / "other.zarr"))
+    expected = cx.open_store(str(tmp_path / "other.zarr")).scores()
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-7, atol=1e-9)
