@@ -102,7 +102,7 @@ def evaluate(
         spectrum=kept,
         usefulness=useful,
         decay_rate=rate,
-        association=verdict(rate, useful.max_rank),
+        association=verdict(rate, useful.max_rank, useful.abstention),
         kernel_deviation=kernel_deviation(operator, seed=seed),
         lipschitz=lipschitz_constant(operator, X, seed=seed),
         targets=tuple(_score_target(operator, kept, target) for target in targets),

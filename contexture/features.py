@@ -19,6 +19,9 @@ from contexture.encodings import Encoding, Matrix, OneHot, Scaled, encode, encod
 from contexture.errors import CorpusError
 from contexture.fitting import fit_encodings
 
+TINY, HUGE = 1e-100, 1e100
+"""Features may vary between these, so that squared distances neither vanish nor overflow."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -166,7 +169,10 @@ def validate_matrix(X: ArrayLike) -> Matrix:  # noqa: N803
     CorpusError
         If it is anything else; the first bad entry is named.
     """
-    array = np.asarray(X)
+    try:
+        array = np.asarray(X)
+    except ValueError as error:
+        raise CorpusError(f"X is no matrix of numbers: {error}") from error
     if array.ndim != 2:
         raise CorpusError(f"X has shape {array.shape}; it must be (rows, columns)")
     if array.dtype.kind not in "biuf":
@@ -179,6 +185,12 @@ def validate_matrix(X: ArrayLike) -> Matrix:  # noqa: N803
         row, column = bad[0]
         raise CorpusError(
             f"X is {matrix[row, column]} at row {row}, column {column}; every entry must be finite"
+        )
+    largest = float(np.abs(matrix - matrix[0]).max())
+    if 0 < largest < TINY or largest > HUGE:
+        raise CorpusError(
+            f"X varies by {largest:.3g}, and its squares cannot be held in floating point; "
+            f"rescale it to vary by {TINY:g} to {HUGE:g}"
         )
     if (matrix == matrix[0]).all():
         raise CorpusError("every column of X is constant; a context needs features that vary")

@@ -9,6 +9,7 @@ import numpy as np
 
 from contexture.contexts.base import Context
 from contexture.corpus import Corpus
+from contexture.encodings import OneHot, Scaled
 from contexture.estimators.plan import ContextPlan, plan_context
 from contexture.features import Recipe
 from contexture.inputs import Features
@@ -26,6 +27,10 @@ class Preflight:
     source : str
         Where the corpus comes from.
     partitions : int
+    numbers : tuple of str
+        Columns that are scaled, datetimes among them.
+    categories : tuple of (str, int)
+        Columns that are one-hot encoded, and how many features each becomes.
     dropped : tuple of str
         Constant columns that are left out of X.
     plans : tuple of ContextPlan
@@ -36,6 +41,8 @@ class Preflight:
     targets: tuple[str, ...]
     source: str
     partitions: int
+    numbers: tuple[str, ...]
+    categories: tuple[tuple[str, int], ...]
     dropped: tuple[str, ...]
     plans: tuple[ContextPlan, ...]
 
@@ -78,6 +85,10 @@ def preflight(
         targets=tuple(t.name for t in targets),
         source=corpus.source,
         partitions=len(corpus.partitions),
+        numbers=tuple(step.name for step in recipe.steps if isinstance(step, Scaled)),
+        categories=tuple(
+            (step.name, len(step.columns)) for step in recipe.steps if isinstance(step, OneHot)
+        ),
         dropped=recipe.dropped,
         plans=plans,
     )

@@ -50,10 +50,7 @@ def ranking_caveats(scores: pd.DataFrame, abstentions: Mapping[str, str]) -> lis
     ):
         names = [name for name in scores["context"] if abstentions[name] == why]
         if names:
-            notes.append(
-                f"τ abstains on {', '.join(names)}: {meaning} (it is within 1 % of β of 1 + β); "
-                "they are listed last."
-            )
+            notes.append(f"τ abstains on {', '.join(names)}: {meaning}; they are listed last.")
     split = scores[scores["components"] > 1]
     if len(split):
         pairs = zip(split["context"], split["components"], strict=True)

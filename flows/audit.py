@@ -13,7 +13,7 @@ from contexture.contexts import AnyContext
 from contexture.estimators.plan import Machine
 from contexture.readers import AnyReader
 from contexture.store import Store
-from contexture.store.base import free_disk
+from contexture.store.place import free_disk
 from contexture.store.runs import begin_run, finish_run
 from flows.cluster import memory_per_task, open_cluster
 from flows.form import Tabs
@@ -78,9 +78,9 @@ def audit(
     url = parameters.store_url
     # Looked at before workers are started: what can be refused is refused at once.
     machine = Machine(memory=memory_per_task(parameters.cluster), disk=free_disk(url))
-    found = check(corpus, contexts, max_rank, chunk_rows, machine)
+    found = check(url, corpus, contexts, max_rank, chunk_rows, machine)
     with open_cluster(parameters.cluster):
-        features_key = write_corpus(url, corpus, chunk_rows)
+        features_key = write_corpus(url, corpus, chunk_rows, force)
         fit_all(url, features_key, contexts, seed)
         run = begin_run(Store(url), _provenance(parameters, features_key))
         try:

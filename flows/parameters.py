@@ -50,7 +50,7 @@ class ClusterAddress(BaseModel):
 
     kind: Literal["address"] = "address"
     address: str = Field(
-        pattern=r"^(tcp|tls|ws|wss|ucx)://\S+$",
+        pattern=r"^(tcp|tls)://\S+$",
         title="Address",
         description="Address of the scheduler, such as tcp://127.0.0.1:8786. Its workers must "
         "have contexture installed and reach the store.",

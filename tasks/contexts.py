@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import distributed
@@ -16,6 +17,14 @@ from contexture.store.operators import prepare_operator
 from contexture.store.results import result_key, reuse_context
 from tasks.progress import gather, tell
 
+_locks: dict[tuple[str, str], threading.Lock] = {}
+_locks_lock = threading.Lock()
+
+
+def _lock(url: str, key: str) -> threading.Lock:
+    with _locks_lock:
+        return _locks.setdefault((url, key), threading.Lock())
+
 
 @task(name="operator", task_run_name="operator-{context.label}", cache_policy=NO_CACHE)
 def estimate_operator(
@@ -26,20 +35,22 @@ def estimate_operator(
     features = read_features(store, features_key)
     key = f"{context.identity(features, seed)}-{chunk_rows}"
     evidence = context.fit(features, seed)
-    missing = prepare_operator(store, key, evidence, chunk_rows, force)
     stage = f"{context.label}: operator"
-    if not missing:
-        tell(stage, 1, 1)
-        return key
-    client = distributed.get_client()
-    # References and edges go to every worker once, not with every block. As the result of a job
-    # they can be had again if the worker that holds them dies; scattered data could not.
-    shared = client.submit(fit_context, url, features_key, context, seed, pure=False, retries=2)
-    futures = [
-        client.submit(compute_block, url, key, shared, block, pure=False, retries=2)
-        for block in missing
-    ]
-    gather(stage, futures)
+    # Two contexts may come to the same operator (equal files, say): one computes, one waits.
+    with _lock(url, key):
+        missing = prepare_operator(store, key, evidence, chunk_rows, force)
+        if not missing:
+            tell(stage, 1, 1)
+            return key
+        client = distributed.get_client()
+        # References and edges go to every worker once, not with every block. As the result of a
+        # job they can be had again if the worker that holds them dies; scattered data could not.
+        shared = client.submit(fit_context, url, features_key, context, seed, pure=False, retries=2)
+        futures = [
+            client.submit(compute_block, url, key, shared, block, pure=False, retries=2)
+            for block in missing
+        ]
+        gather(stage, futures)
     return key
 
 

@@ -12,6 +12,7 @@ from contexture.estimators.plan import Machine, require_room
 from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader
 from contexture.store import Store
+from contexture.store.base import require_store
 from contexture.store.features import read_features, write_features
 from tasks.progress import tell, worker_errors
 
@@ -21,6 +22,7 @@ FEATURE_ROWS = 8192
 
 @task(name="check", cache_policy=NO_CACHE)
 def check(
+    url: str,
     reader: Reader,
     contexts: Sequence[Context],
     max_rank: int,
@@ -28,17 +30,19 @@ def check(
     machine: Machine,
 ) -> Preflight:
     """Look through the corpus, plan every context, and refuse what cannot be done."""
+    require_store(url)
     found = preflight(reader.open(), contexts, max_rank, chunk_rows)
     require_room(list(found.plans), machine)
     return found
 
 
 @task(name="features", cache_policy=NO_CACHE)
-def write_corpus(url: str, reader: Reader, chunk_rows: int | None) -> str:
+def write_corpus(url: str, reader: Reader, chunk_rows: int | None, force: bool) -> str:
     """Write X, ids, weights and targets; returns their key."""
     tell("features", 0, 1)
     with worker_errors("features"):
-        key = write_features(Store.create(url), reader.open(), chunk_rows or FEATURE_ROWS)
+        store = Store.create(url)
+        key = write_features(store, reader.open(), chunk_rows or FEATURE_ROWS, force)
     tell("features", 1, 1)
     return key
 

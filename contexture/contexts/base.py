@@ -117,8 +117,8 @@ class Context(BaseModel, ABC):
         default=None,
         pattern=NAME_PATTERN,
         title="Name",
-        description="What the results call this context; by default the kind and its parameter, "
-        "such as knn-30.",
+        description="What the results call this context; by default its kind and what tells it "
+        "from others, such as knn-30 or graph-edges.",
         json_schema_extra={"position": 90},
     )
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from scipy import sparse
 
 from contexture.contexts.base import Context, Extent
@@ -54,6 +54,12 @@ class Counts(Context):
         description="Column of the counts, not negative. Repeated pairs add up.",
         json_schema_extra={"position": 40},
     )
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        if len({self.input, self.context, self.count}) < 3:
+            raise ValueError("input, context and count must be different columns")
+        return self
 
     @property
     def default_name(self) -> str:

@@ -14,17 +14,19 @@ MEDIAN_SAMPLE = 5000
 _EXACT_ENTRIES = 4_000_000
 """Numbers held at once while candidate distances are recomputed exactly (32 MB)."""
 
+_MEDIANS_KEPT = 16
+
 _medians: dict[tuple[str, int], float] = {}
-"""Medians already taken, by corpus and seed: several kernels of one audit share one."""
+"""Medians taken last, by corpus and seed: several kernels of one audit share one."""
 
 
 def squared_distances(X: FloatArray, R: FloatArray) -> FloatArray:
     """‖x − r‖² for all pairs by one matrix product, shape (len(X), len(R)).
 
-    Both are moved to the centre of ``R`` first, so that a common offset cannot cancel digits;
-    the error is a few units of rounding of ‖x‖² + ‖r‖² after the move.
+    Both are moved to the median of ``R`` first, so that neither a common offset nor a few far
+    rows cancel digits; the error is a few units of rounding of ‖x‖² + ‖r‖² after the move.
     """
-    centre = R.mean(axis=0)
+    centre = np.median(R, axis=0)
     X, R = X - centre, R - centre
     distances = X @ R.T
     distances *= -2.0
@@ -64,7 +66,7 @@ def nearest(X: FloatArray, R: FloatArray, k: int, own: IntArray, include_self: b
     approximate[is_reference, own[is_reference]] = -1.0 if include_self else np.inf
     kth = np.partition(approximate, k - 1, axis=1)[:, k - 1]
     # Rounding of the product: every true neighbour lies below the k-th plus twice its bound.
-    centre = R.mean(axis=0)
+    centre = np.median(R, axis=0)
     largest = float(np.max(np.einsum("ij,ij->i", R - centre, R - centre), initial=0.0))
     scale = np.einsum("ij,ij->i", X - centre, X - centre) + largest
     slack = 8.0 * (X.shape[1] + 4) * np.finfo(np.float64).eps * scale
@@ -115,5 +117,7 @@ def median_squared_distance(features: Features, seed: int = 0) -> float:
         if median <= 1e-8 * float(distances.max()):
             # Equal rows have distance 0, not what the matrix product leaves of it.
             median = float(np.median(pdist(sample, "sqeuclidean")))
+        while len(_medians) >= _MEDIANS_KEPT:
+            _medians.pop(next(iter(_medians)))
         _medians[key] = median
     return _medians[key]

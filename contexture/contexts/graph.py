@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 from scipy import sparse
 
 from contexture.contexts.base import Context, Extent
@@ -50,8 +50,8 @@ class Graph(Context):
     weight: str | None = Field(
         default=None,
         title="Weight column",
-        description="Column of the edge weights, not negative; every edge counts 1 if left out. "
-        "Repeated edges add up.",
+        description="Column of the edge weights, not negative. If left out, the column 'weight' "
+        "where there is one; else every edge counts 1. Repeated edges add up.",
         json_schema_extra={"position": 40},
     )
     directed: bool = Field(
@@ -60,6 +60,13 @@ class Graph(Context):
         description="Whether an edge leads only from source to target.",
         json_schema_extra={"position": 50},
     )
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> Self:
+        columns = [self.source, self.target, self.weight]
+        if len(set(columns)) < 3:
+            raise ValueError("source, target and weight must be different columns")
+        return self
 
     @property
     def default_name(self) -> str:
@@ -77,24 +84,26 @@ class Graph(Context):
     def extent(self, n: int, D: int) -> Extent:
         """Sparse, n × n, at most two entries an edge."""
         del D
-        edges = len(read_table(self.path, self._columns, self.label))
+        edges = len(self._table())
         nonzeros = edges if self.directed else 2 * edges
         return Extent(n, n, nonzeros, True, 10.0 * nonzeros / n)
 
-    @property
-    def _columns(self) -> list[str]:
-        return [self.source, self.target] + ([self.weight] if self.weight else [])
+    def _table(self) -> pd.DataFrame:
+        columns = [self.source, self.target] + ([self.weight] if self.weight else [])
+        optional = [] if self.weight else ["weight"]
+        return read_table(self.path, columns, self.label, optional)
 
     def fit(self, features: Features, seed: int = 0) -> MatrixRows:
         """Read the edges and match their nodes with the corpus."""
         del seed
-        table = read_table(self.path, self._columns, self.label)
+        table = self._table()
         nodes = pd.concat([table[self.source], table[self.target]], ignore_index=True)
         u, v = np.split(positions_of(nodes, features.ids, self.path, self.label, "node"), 2)
+        column = self.weight or ("weight" if "weight" in table else None)
         weights = (
-            read_amounts(table[self.weight], self.path, self.label, "weight")
-            if self.weight
-            else np.ones(len(table))
+            np.ones(len(table))
+            if column is None
+            else read_amounts(table[column], self.path, self.label, "weight")
         )
         n = features.shape[0]
         if not self.directed:
@@ -103,5 +112,10 @@ class Graph(Context):
             weights = np.concatenate([weights, weights[other]])
         matrix = sparse.csr_array((weights, (u, v)), shape=(n, n))
         return MatrixRows.from_amounts(
-            matrix, features.ids, features.ids, self.label, "edge", {"edges": len(table)}
+            matrix,
+            features.ids,
+            features.ids,
+            self.label,
+            "edge",
+            {"edges": len(table), "weights": column or "every edge counts 1"},
         )

@@ -48,8 +48,8 @@ class KnnFields(ReferenceContext):
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.k is None) == (self.fraction is None):
-            given = "both" if self.k is not None else "neither"
-            raise ValueError(f"give either k or fraction; {given} was given")
+            given = "both were" if self.k is not None else "neither was"
+            raise ValueError(f"give either k or fraction; {given} given")
         return self
 
     @property

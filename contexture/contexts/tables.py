@@ -48,7 +48,9 @@ def _unreadable(path: str, label: str, error: Exception) -> ContextError:
     return ContextError(f"context '{label}': cannot read '{path}': {first}")
 
 
-def read_table(path: str, columns: Sequence[str], label: str) -> pd.DataFrame:
+def read_table(
+    path: str, columns: Sequence[str], label: str, optional: Sequence[str] = ()
+) -> pd.DataFrame:
     """Read the named columns of a CSV (or TSV) or Parquet file, as they are written.
 
     Parameters
@@ -59,6 +61,8 @@ def read_table(path: str, columns: Sequence[str], label: str) -> pd.DataFrame:
         The columns needed.
     label : str
         Name of the context, for messages.
+    optional : sequence of str
+        Columns that are returned if they are there.
 
     Raises
     ------
@@ -83,7 +87,8 @@ def read_table(path: str, columns: Sequence[str], label: str) -> pd.DataFrame:
         )
     if frame.empty:
         raise ContextError(f"context '{label}': '{path}' has no rows.")
-    return frame[list(columns)]
+    present = [name for name in optional if name in frame.columns and name not in columns]
+    return frame[[*columns, *present]]
 
 
 def read_amounts(column: pd.Series, path: str, label: str, what: str) -> FloatArray:

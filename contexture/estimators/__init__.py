@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows, Context
-from contexture.errors import EvidenceError
+from contexture.errors import EvidenceError, InputError
 from contexture.estimators.exact import exact_spectrum
 from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
@@ -35,6 +36,7 @@ def operator_of(
     EvidenceError
         If the context cannot give rows of P⁺.
     """
+    _require_whole("seed", seed, 0)
     features = X if isinstance(X, Features) else Features.from_array(X)
     evidence = context.fit(features, seed)
     if not isinstance(evidence, ConditionalRows):
@@ -84,8 +86,20 @@ def decompose_operator(operator: ExpectationOperator, rank: int = 512, seed: int
         Number of singular values beside the trivial one; at most min(n, m) − 1.
     seed : int
         Seed of start vectors.
+
+    Raises
+    ------
+    InputError
+        If rank or seed is not a whole number in range, or there is nothing to be associated.
     """
+    _require_whole("rank", rank, 1)
+    _require_whole("seed", seed, 0)
     return exact_spectrum(operator, rank, seed)
+
+
+def _require_whole(name: str, value: int, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{name} is {value!r}; a whole number from {least} on is needed.")
 
 
 __all__ = ["decompose", "decompose_operator", "operator_of"]

@@ -15,7 +15,13 @@ from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.estimators.influence import covariance, eigenvalue_influence
 from contexture.estimators.lanczos import lanczos
-from contexture.estimators.parts import Triplets, connected_parts, contrasts, merge
+from contexture.estimators.parts import (
+    Triplets,
+    connected_parts,
+    contrasts,
+    merge,
+    positions_by_part,
+)
 from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum, fix_signs
@@ -91,8 +97,8 @@ def _by_parts(
     rest = wanted - len(ones[0])
     found = [(ones, np.arange(n), np.arange(m))]
     methods = set()
-    for part in range(parts) if rest else ():
-        rows, columns = np.flatnonzero(of_x == part), np.flatnonzero(of_a == part)
+    members = zip(positions_by_part(of_x, parts), positions_by_part(of_a, parts), strict=True)
+    for rows, columns in members if rest else ():
         count = min(rest, len(rows) - 1, len(columns) - 1)
         if count < 1:
             continue

@@ -33,6 +33,12 @@ def connected_parts(M: Rows) -> tuple[int, np.ndarray, np.ndarray]:
     return int(parts), labels[:n], labels[n:]
 
 
+def positions_by_part(of: np.ndarray, parts: int) -> list[np.ndarray]:
+    """List the positions that belong to each part, ascending, by one sort."""
+    order = np.argsort(of, kind="stable")
+    return np.split(order, np.searchsorted(of[order], np.arange(1, parts)))
+
+
 def contrasts(
     root_x: FloatArray,
     root_a: FloatArray,

@@ -34,7 +34,7 @@ from contexture.readers.roles import feature_columns, used
 from contexture.readers.scan import Scan
 from contexture.readers.tables import facts_of_text, frame_of, row_message
 
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "?")
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "null", "NULL", "?")
 
 # A form cannot hold a tab, so its usual spelling is understood.
 Delimiter = Annotated[

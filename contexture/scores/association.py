@@ -13,6 +13,7 @@ from contexture.contexts.reference import read_rows
 from contexture.errors import InputError
 from contexture.inputs import FloatArray, RowsOfX
 from contexture.operator import ExpectationOperator
+from contexture.scores.usefulness import Abstention
 from contexture.spectrum import Spectrum
 
 Association: TypeAlias = Literal["weak", "moderate", "strong"]
@@ -59,7 +60,7 @@ def decay_rate(spectrum: Spectrum, max_rank: int = 512) -> float:
     return float(np.exp(found.x))
 
 
-def verdict(rate: float, max_rank: int) -> Association:
+def verdict(rate: float, max_rank: int, abstention: Abstention = "") -> Association:
     """Name the strength of an association by the number of components 1/λ it spreads over.
 
     Strong if 1/λ >= d_0/2, weak if 1/λ <= d_0/20, moderate between. On the paper's example
@@ -72,7 +73,11 @@ def verdict(rate: float, max_rank: int) -> Association:
         λ from `decay_rate`.
     max_rank : int
         d_0 as it was used.
+    abstention : {"", "too weak", "too strong"}
+        Of `contexture.scores.usefulness`; the two never contradict each other.
     """
+    if abstention:
+        return "strong" if abstention == "too strong" else "weak"
     if rate * max_rank <= 1 / STRONG:
         return "strong"
     return "weak" if rate * max_rank >= 1 / WEAK else "moderate"

@@ -62,7 +62,12 @@ def compatibility(
         If the tasks do not have n rows, or hold infinite values.
     """
     p = operator.input_weights
-    f = np.asarray(tasks, dtype=np.float64)
+    try:
+        f = np.asarray(tasks, dtype=np.float64)
+    except (TypeError, ValueError) as cause:
+        raise InputError(
+            f"the task does not hold numbers ({cause}); code classes by one_vs_rest."
+        ) from cause
     f = f[:, None] if f.ndim == 1 else f
     if f.ndim != 2 or len(f) != len(p):
         raise InputError(f"the task has shape {f.shape}; {len(p)} rows are needed.")

@@ -15,6 +15,9 @@ from contexture.spectrum import Spectrum
 ABSTENTION_MARGIN = 0.01
 """τ within this fraction of β below 1 + β is called no answer."""
 
+NEGLIGIBLE = 0.05
+"""s_1² below this is hardly an association: Eq. 4 would call a flat, tiny spectrum excellent."""
+
 Abstention: TypeAlias = Literal["", "too weak", "too strong"]
 
 
@@ -49,7 +52,7 @@ class Usefulness:
 
     @property
     def abstains(self) -> bool:
-        """Whether τ is so near 1 + β that it says nothing."""
+        """Whether τ says nothing: it is too near 1 + β, or there is no association to speak of."""
         return self.abstention != ""
 
 
@@ -103,6 +106,8 @@ def usefulness(
         # Near 1 + β the minimum sits at one end: few components, or all of them.
         weak = squares[0] < 0.5 if d0 == 1 else 2 * (best + 1) <= d0
         abstention = "too weak" if weak else "too strong"
+    elif squares[0] < NEGLIGIBLE:
+        abstention = "too weak"
     error = 0.0
     if isinstance(spectrum, Spectrum):
         error = _standard_error(squares, best, beta, spectrum.eigenvalue_covariance[:d0, :d0])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import shutil
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
@@ -16,6 +15,7 @@ import zarr
 import zarr.errors
 
 from contexture.errors import StorageFullError, StoreError
+from contexture.store.place import exists, require_place
 
 FORMAT = 1
 """Version of the layout; a store with a larger one is refused."""
@@ -45,7 +45,7 @@ class Store:
             If something else lies there, or it has a newer format.
         """
         store = cls(url)
-        if not _exists(url):
+        if not exists(url):
             with storage_errors(url):
                 root = zarr.open_group(url, mode="w-", zarr_format=3)
                 root.attrs.update({_MARK: {"format": FORMAT}})
@@ -61,7 +61,7 @@ class Store:
         StoreError
             If there is none, or it is not one of ours, or it has a newer format.
         """
-        if not _exists(url):
+        if not exists(url):
             raise StoreError(
                 f"there is no store at '{url}'; check the path, or make one with "
                 "'contexture audit'."
@@ -112,6 +112,19 @@ class Store:
         if group is not None and name in group:
             del group[name]
 
+    def put(self, staged: str, path: str) -> None:
+        """Move a group that was laid out aside to its place, in one step.
+
+        If another process was faster, its group stays and this one is dropped. Only a store of
+        this machine can do that.
+        """
+        try:
+            os.rename(os.path.join(self.url, staged), os.path.join(self.url, path))
+        except OSError:
+            if self.find(path) is None:
+                raise
+            self.remove(staged)
+
     def write(self, path: str, data: xr.Dataset, mode: Literal["w", "a"] = "w") -> None:
         """Write a dataset as a group.
 
@@ -134,6 +147,19 @@ class Store:
         """Open the group at ``path`` as a lazy dataset."""
         data: xr.Dataset = xr.open_zarr(self.url, group=path, consolidated=False, chunks=None)
         return data
+
+
+def require_store(url: str) -> None:
+    """Refuse a place that holds something else, or at which no store can be made.
+
+    Raises
+    ------
+    StoreError
+        As `Store.open` and `require_place`.
+    """
+    require_place(url)
+    if exists(url):
+        Store.open(url)
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -163,28 +189,6 @@ def slug(name: str) -> str:
         quoted = f"{quoted[:180].strip()}-{digest}"
     # '.', '..' and names with a leading dot or '__' mean something to file systems and to Zarr.
     return quoted if quoted and quoted[0] not in "._" else f"%{quoted}"
-
-
-def _exists(url: str) -> bool:
-    if "://" not in url:
-        path = Path(url)
-        if path.is_file():
-            raise StoreError(f"'{url}' is a file, not a store; choose another path.")
-        return path.is_dir() and any(path.iterdir())
-    import fsspec
-
-    filesystem, path_there = fsspec.core.url_to_fs(url)
-    return bool(filesystem.exists(path_there) and filesystem.ls(path_there))
-
-
-def free_disk(url: str) -> int | None:
-    """Free bytes where the store lies or will lie; None for a remote one."""
-    if "://" in url:
-        return None
-    place = Path(url).absolute()
-    while not place.exists():
-        place = place.parent
-    return shutil.disk_usage(place).free
 
 
 @contextmanager

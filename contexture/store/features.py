@@ -29,7 +29,7 @@ def has_features(store: Store, key: str) -> bool:
     return group is not None and bool(group.attrs.get("complete", False))
 
 
-def write_features(store: Store, corpus: Corpus, chunk_rows: int) -> str:
+def write_features(store: Store, corpus: Corpus, chunk_rows: int, force: bool = False) -> str:
     """Fit the recipe and write X in row chunks, with ids, weights and targets.
 
     The heavy part is a Dask graph: it runs on the client that is current, one partition at a
@@ -41,6 +41,8 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int) -> str:
     corpus : Corpus
     chunk_rows : int
         Rows of a chunk of X.
+    force : bool
+        Write them anew if they are there.
 
     Returns
     -------
@@ -55,7 +57,7 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int) -> str:
         If there is no room.
     """
     key = features_key(corpus, chunk_rows)
-    if has_features(store, key):
+    if has_features(store, key) and not force:
         return key
     # Everything that may be refused comes before the first byte is written.
     ids, weights, targets = corpus.ids(), corpus.weights(), corpus.read_targets()

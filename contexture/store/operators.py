@@ -6,6 +6,7 @@ the ledger ``done`` is set last; a block without it is computed again.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -50,7 +51,13 @@ def prepare_operator(
         group = store.find(path)
         if group is None or not group.attrs.get("prepared", False):
             store.remove(path)
-            _lay_out(store, path, evidence, chunk_rows)
+            if "://" in store.url:
+                _lay_out(store, path, evidence, chunk_rows)
+            else:
+                # Another run may be doing the same: whoever is first puts it in place.
+                staged = f"{path}-{secrets.token_hex(4)}"
+                _lay_out(store, staged, evidence, chunk_rows)
+                store.put(staged, path)
             group = store.group(path)
         return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
 

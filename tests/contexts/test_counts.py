@@ -114,3 +114,8 @@ def test_missing_file(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"context 'plays': cannot read '{path}': no such file; check the path."
     )
+
+
+def test_columns_differ() -> None:
+    with pytest.raises(ValueError, match="input, context and count must be different columns"):
+        Counts(path="counts.csv", input="a")

@@ -58,7 +58,7 @@ def test_walk_on_a_graph(tmp_path: Path) -> None:
     np.testing.assert_allclose(dense(evidence), W / degree[:, None])
     np.testing.assert_allclose(evidence.input_weights, degree / degree.sum())
     np.testing.assert_array_equal(evidence.context_values, IDS)
-    assert evidence.details == {"edges": 3}
+    assert evidence.details == {"edges": 3, "weights": "w"}
     # P_A is P_X on an undirected graph.
     np.testing.assert_allclose(dense(evidence).T @ evidence.input_weights, degree / degree.sum())
 
@@ -220,3 +220,18 @@ def test_empty_and_malformed_files(tmp_path: Path) -> None:
     for name, text in [("none.csv", ""), ("text.parquet", "no parquet")]:
         with pytest.raises(ContextError, match="context 'graph-.*cannot read"):
             Graph(path=write(tmp_path, text, name)).fit(four())
+
+
+def test_a_column_called_weight_is_used(tmp_path: Path) -> None:
+    path = write(tmp_path, "source,target,weight\na,b,3\nb,c,1\nc,d,1\n")
+    plain = Graph(path=path).fit(four())
+    named = Graph(path=path, weight="weight").fit(four())
+    np.testing.assert_array_equal(plain.matrix.toarray(), named.matrix.toarray())
+    assert plain.rows(1, 2).toarray()[0].tolist() == [0.75, 0.0, 0.25, 0.0]
+    assert plain.details["weights"] == "weight"
+
+
+@pytest.mark.parametrize("arguments", [{"source": "target"}, {"weight": "source"}])
+def test_columns_differ(arguments: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="source, target and weight must be different columns"):
+        Graph(path="edges.csv", **arguments)

@@ -152,10 +152,10 @@ def test_default_names_tell_large_k_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "given"), [({}, "neither"), ({"k": 3, "fraction": 0.1}, "both")]
+    ("arguments", "given"), [({}, "neither was"), ({"k": 3, "fraction": 0.1}, "both were")]
 )
 def test_either_k_or_fraction(arguments: dict[str, float], given: str) -> None:
-    with pytest.raises(ValidationError, match=f"give either k or fraction; {given} was given"):
+    with pytest.raises(ValidationError, match=f"give either k or fraction; {given} given"):
         Knn(**arguments)
 
 

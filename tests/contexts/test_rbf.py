@@ -162,3 +162,16 @@ def test_rows_that_coincide_away_from_zero_have_median_zero() -> None:
 def test_too_many_references() -> None:
     with pytest.raises(ContextError, match="context 'rbf-3-m42': reference is 42, but the corpus"):
         Rbf(gamma=3, reference=42).fit(some_features())
+
+
+def test_far_rows_do_not_cancel_the_digits_of_the_others() -> None:
+    X = np.random.default_rng(3).normal(size=(60, 3))
+    far = X.copy()
+    far[7] = 1e9
+    rbf = Rbf(gamma=1.0, scale="absolute")
+    rows = rbf.fit(Features.from_array(far)).rows(0, 60)
+    kept = np.delete(np.arange(60), 7)
+    differences = X[kept][:, None, :] - X[kept][None, :, :]
+    expected = np.exp(-np.sum(differences**2, axis=2))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(rows[np.ix_(kept, kept)], expected, atol=1e-12)

@@ -7,7 +7,7 @@ from scipy import sparse
 import contexture as cx
 from contexture import ExpectationOperator, decompose, decompose_operator
 from contexture.contexts import Knn, Rbf
-from contexture.errors import EvidenceError, InputError
+from contexture.errors import CorpusError, EvidenceError, InputError
 from contexture.estimators.exact import NOISE_FLOOR, connected_parts
 from contexture.estimators.influence import covariance, eigenvalue_influence
 
@@ -196,3 +196,28 @@ def test_weaker_evidence_is_refused() -> None:
         "for samples or pairs."
     )
     assert isinstance(caught.value, TypeError)
+
+
+@pytest.mark.parametrize("rank", [0, -1, 5.0, True, "5"])
+def test_rank_must_be_a_whole_number(rank: object) -> None:
+    operator = ExpectationOperator.from_conditional(np.full((3, 3), 1 / 3))
+    with pytest.raises(InputError, match="rank is .*; a whole number from 1 on is needed"):
+        cx.decompose_operator(operator, rank=rank)
+
+
+def test_seed_must_be_a_whole_number() -> None:
+    X = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(InputError, match="seed is -1; a whole number from 0 on is needed"):
+        cx.decompose(X, cx.contexts.Knn(k=3), seed=-1)
+
+
+@pytest.mark.parametrize("factor", [1e-170, 1e160])
+def test_squares_that_cannot_be_held(factor: float) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 2)) * factor
+    with pytest.raises(CorpusError, match="rescale it to vary by 1e-100 to 1e\\+100"):
+        cx.decompose(X, cx.contexts.Knn(k=3))
+
+
+def test_no_matrix() -> None:
+    with pytest.raises(CorpusError, match="X is no matrix of numbers"):
+        cx.decompose([[1.0, 2.0], [3.0]], cx.contexts.Knn(k=1))

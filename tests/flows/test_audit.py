@@ -234,3 +234,13 @@ def test_parameters_of_the_flow_are_those_of_the_configuration() -> None:
         assert field.is_required() == (default is inspect.Parameter.empty), name
         if not field.is_required():
             assert default == field.default, name
+
+
+def test_two_names_of_one_context(configuration: Path, tmp_path: Path) -> None:
+    """Equal operators are computed once, whoever asks first."""
+    contexts = [cx.contexts.Knn(k=5, name=name) for name in ("one", "two", "three", "four")]
+    run(configuration, contexts=contexts, chunk_rows=20)
+    scores = cx.open_store(str(tmp_path / "small.zarr")).scores()
+    assert sorted(scores["context"]) == ["four", "one", "three", "two"]
+    assert scores["usefulness"].nunique() == 1
+    assert len(list((tmp_path / "small.zarr" / "operators").glob("knn-*"))) == 1

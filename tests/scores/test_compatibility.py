@@ -187,3 +187,9 @@ def test_worst_case_messages() -> None:
     part = decompose_operator(some_operator(), rank=4)
     with pytest.raises(InputError, match="rank is 4; it must be between 1 and 3."):
         worst_case_error(part, 4, (low + high) / 2)
+
+
+def test_a_task_of_words() -> None:
+    operator = ExpectationOperator.from_conditional(np.eye(3))
+    with pytest.raises(InputError, match="the task does not hold numbers .* one_vs_rest"):
+        compatibility(operator, ["a", "b", "c"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from contexture import ExpectationOperator, decompose_operator
 from contexture.errors import InputError
-from contexture.scores import usefulness
+from contexture.scores import usefulness, verdict
 
 
 def equation_4(singular: list[float], d0: int, beta: float) -> list[float]:
@@ -113,3 +113,21 @@ def test_standard_error_is_the_derivative() -> None:
 def test_messages(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         usefulness(*arguments)  # type: ignore[arg-type]
+
+
+def test_no_association_to_speak_of() -> None:
+    """Eq. 4 calls a flat spectrum of tiny values excellent; it is none."""
+    found = usefulness(np.full(512, 0.1))
+    assert found.value == pytest.approx(1 / (1 - 0.01) + 1 / 512)
+    assert found.abstention == "too weak"
+    assert usefulness(np.full(512, 0.23)).abstention == ""
+
+
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=40).map(lambda v: sorted(v, reverse=True)),
+    st.floats(0, 5),
+)
+def test_verdict_and_abstention_agree(singular: list[float], rate: float) -> None:
+    abstention = usefulness(singular).abstention
+    word = verdict(rate, len(singular), abstention)
+    assert word == {"too weak": "weak", "too strong": "strong"}.get(abstention, word)

@@ -142,3 +142,16 @@ def test_unknown_operator(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         read_operator(store, "none")
     assert str(caught.value) == f"the store '{store.url}' holds no operator 'none'."
+
+
+def test_an_operator_that_another_run_laid_out_meanwhile_stays(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "a.zarr"))
+    features = Features.from_array(np.random.default_rng(0).normal(size=(20, 3)))
+    evidence = Knn(k=3).fit(features)
+    assert prepare_operator(store, "knn", evidence, 8) == [0, 1, 2]
+    write_block(store, "knn", evidence, 1)
+    # A second layout, made aside by another run that had not seen the first.
+    store.group("operators/knn-late").attrs["late"] = True
+    store.put("operators/knn-late", "operators/knn")
+    assert store.children("operators") == ["knn"]
+    assert prepare_operator(store, "knn", evidence, 8) == [0, 2]
