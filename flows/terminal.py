@@ -1,24 +1,24 @@
-"""What the command line shows: plans, progress, rankings and lists."""
+"""What the command line shows: plans, rankings and lists."""
 
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from textwrap import wrap
 from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from contexture.contexts.base import Context
 from contexture.estimators.plan import Machine, gibibytes
 from contexture.preflight import Preflight
 from contexture.store import Audit
+from flows.tables import NARROWEST, Columns, columns_of, print_table, total_width, widths_of
 
 _COLOURS = {"weak": "blue", "moderate": "green", "strong": "yellow"}
 
@@ -33,14 +33,13 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
             f"{found.features} features, targets: {targets}{dropped}"
         )
     )
-    table = Table(title="Plan", title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for column in ("context", "route"):
-        table.add_column(column, no_wrap=column == "route")
-    for column in ("n × m", "entries", "blocks", "disk", "memory", "work"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for plan in found.plans:
-        table.add_row(
-            escape(plan.context),
+    kinds = [f"{len(found.numbers)} scaled"] if found.numbers else []
+    kinds += [f"{name} one-hot ({count})" for name, count in found.categories]
+    console.print(escape(f"Columns: {', '.join(kinds)}"))
+    headers = ("context", "route", "n × m", "entries", "blocks", "disk", "memory", "work")
+    rows = [
+        (
+            plan.context,
             plan.route,
             f"{plan.rows}×{plan.columns}",
             compact(plan.nonzeros),
@@ -49,7 +48,10 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
             gibibytes(plan.memory_bytes),
             f"{compact(plan.work)}flop",
         )
-    console.print(table)
+        for plan in found.plans
+    ]
+    columns = columns_of(headers, rows)
+    print_table(console, columns, title="Plan", left=("route",), optional=("blocks", "entries"))
     disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free"
     console.print(
         escape(
@@ -68,38 +70,67 @@ def compact(number: float) -> str:
 
 
 def show_ranking(console: Console, audit: Audit) -> None:
-    """Print the ranked contexts with their standard errors, and the caveats."""
-    scores = audit.scores(errors=True)
-    table = Table(
-        title=f"Contexts of {escape(str(audit.attributes['name']))}, best first",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-    )
-    table.add_column("context", style="bold", overflow="fold")
-    for column in ("usefulness τ", "d*", "association", "Σ s²", "parts"):
-        side = "left" if column == "association" else "right"
-        table.add_column(column, justify=side, no_wrap=True)
-    for target in audit.targets:
-        table.add_column(f"ρ({escape(target)})", justify="right", no_wrap=True)
-    for row in scores.to_dict("records"):
-        association = str(row["association"])
-        word = f"{association}, abstains" if row["abstains"] else association
-        table.add_row(
-            escape(str(row["context"])),
+    """Print the ranked contexts with their standard errors, and the caveats.
+
+    Targets that do not fit beside the other columns get tables of their own below.
+    """
+    scores = audit.scores(errors=True).to_dict("records")
+    headers = ("context", "usefulness τ", "d*", "association", "Σ s²", "parts")
+    rows = [
+        (
+            Text(str(row["context"]), style="bold"),
             _with_error(row["usefulness"], row["usefulness_standard_error"], 4),
             str(row["best_rank"]),
-            f"[{_COLOURS[association]}]{word}[/]",
+            _association(row),
             f"{row['total_association']:,.2f}",
             str(row["components"]),
-            *(_target_cell(row, target) for target in audit.targets),
-            style="dim" if row["abstains"] else None,
         )
-    console.print(table)
+        for row in scores
+    ]
+    columns = columns_of(headers, rows)
+    targets = {
+        f"ρ({target})": [Text(_target_cell(row, target)) for row in scores]
+        for target in audit.targets
+    }
+    together = total_width(widths_of(columns | targets)) <= console.width
+    title = f"Contexts of {audit.attributes['name']}, best first"
+    dim = {i for i, row in enumerate(scores) if row["abstains"]}
+    print_table(
+        console,
+        columns | targets if together else columns,
+        title=title,
+        left=("association",),
+        optional=("parts", "Σ s²"),
+        dim=dim,
+    )
+    if not together:
+        _print_targets(console, columns["context"], targets, dim)
     console.print("\nLower τ is better. d* is the number of dimensions the context deserves.")
     for sentence in audit.caveats():
         console.print(f"• {escape(sentence)}", style="dim")
+
+
+def _print_targets(console: Console, names: list[Text], targets: Columns, dim: set[int]) -> None:
+    title = "Compatibility ρ with targets"
+    folded = {"\n".join(wrap(header, 24)): cells for header, cells in targets.items()}
+    # The names fold only where they would take more than half of the width.
+    first = min(widths_of({"context": names})["context"], max(NARROWEST, console.width // 2))
+    while folded:
+        part: Columns = {"context": names}
+        for header in list(folded):
+            wider = part | {header: folded[header]}
+            if len(part) > 1 and total_width(widths_of(wider) | {"context": first}) > console.width:
+                break
+            part = wider
+            del folded[header]
+        console.print()
+        print_table(console, part, title=title, dim=dim)
+        title = ""
+
+
+def _association(row: dict[Any, Any]) -> Text:
+    word = str(row["association"])
+    return Text(f"{word}, abstains" if row["abstains"] else word, style=_COLOURS[word])
 
 
 def _target_cell(row: dict[Any, Any], target: str) -> str:
@@ -116,22 +147,25 @@ def _with_error(value: float, error: float, digits: int) -> str:
 
 def show_runs(console: Console, runs: pd.DataFrame) -> None:
     """Print the runs of a store, oldest first; times in UTC."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("run", "name", "status", "started", "took", "contexts", "rows"):
-        table.add_column(column, no_wrap=True)
+    headers = ("run", "name", "status", "started", "took", "contexts", "rows")
+    rows = []
     for row in runs.to_dict("records"):
         started = pd.to_datetime(row["started"] or None)
         took = pd.to_datetime(row["finished"] or None) - started
-        table.add_row(
-            row["run"],
-            escape(str(row["name"])),
-            row["status"],
-            "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}",
-            "" if pd.isna(took) else f"{took.total_seconds():.0f} s",
-            str(row["contexts"]),
-            "" if pd.isna(row["rows"]) else f"{row['rows']:.0f}",
+        rows.append(
+            (
+                row["run"],
+                str(row["name"]),
+                row["status"],
+                "" if pd.isna(started) else f"{started:%Y-%m-%d %H:%M}",
+                "" if pd.isna(took) else f"{took.total_seconds():.0f} s",
+                str(row["contexts"]),
+                "" if pd.isna(row["rows"]) else f"{row['rows']:.0f}",
+            )
         )
-    console.print(table)
+    optional = ("rows", "contexts", "took")
+    columns = columns_of(headers, rows)
+    print_table(console, columns, folds="name", left=headers, optional=optional)
 
 
 def show_contexts(console: Console, kinds: Sequence[type[Context]]) -> None:
@@ -181,45 +215,3 @@ def bounds(schema: dict[str, Any], required: bool) -> str:
         return f"{text}, required"
     default = schema.get("default")
     return f"{text}, optional" if default is None else f"{text}, default {default}"
-
-
-class ProgressListener:
-    """Shows every stage of a run as a line with a bar, or as plain lines without a terminal.
-
-    Parameters
-    ----------
-    console : Console
-    """
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._lock = threading.Lock()
-        self._lines: dict[str, Any] = {}
-        self._bars = Progress(
-            SpinnerColumn(finished_text="✓"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TimeElapsedColumn(),
-            console=console,
-        )
-
-    @contextmanager
-    def shown(self) -> Iterator[ProgressListener]:
-        """Show the stages until the context ends."""
-        if not self._console.is_terminal:
-            yield self
-            return
-        with self._bars:
-            yield self
-
-    def advance(self, stage: str, done: int, total: int) -> None:
-        """Move the line of a stage."""
-        with self._lock:
-            if not self._console.is_terminal:
-                if done == total:
-                    self._console.print(f"{stage}: done", markup=False, highlight=False)
-                return
-            if stage not in self._lines:
-                self._lines[stage] = self._bars.add_task(stage, total=total)
-            self._bars.update(self._lines[stage], completed=done, total=total)

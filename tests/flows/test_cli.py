@@ -123,7 +123,7 @@ BAD = {
     ),
     "gamma": (
         lambda c: change(c, contexts=[{"kind": "rbf", "gamma": -1}]),
-        "contexts.0.gamma: input should be greater than 0, but it is -1",
+        "contexts.0.gamma must be greater than 0, but it is -1",
     ),
     "no such column": (lambda c: change(c, corpus={"targets": ["aged"]}), "'aged'"),
     "no rows": (lambda c: data(c, lambda f: f.iloc[:0]), "no rows"),

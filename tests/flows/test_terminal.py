@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,10 @@ import pytest
 from rich.console import Console
 
 import contexture as cx
-from flows.terminal import ProgressListener, bounds, compact, show_runs
+from contexture.estimators.plan import ContextPlan, Machine
+from contexture.preflight import Preflight
+from flows.live import ProgressListener
+from flows.terminal import bounds, compact, show_plan, show_ranking, show_runs
 
 
 @pytest.mark.parametrize(
@@ -68,3 +74,142 @@ def test_runs_that_did_not_finish() -> None:
     lines = file.getvalue().splitlines()
     assert lines[1].split() == ["r1", "a", "interrupted", "2026-01-02", "03:04", "2"]
     assert lines[2].split() == ["r2", "a", "complete", "2026-01-02", "03:04", "60", "s", "2", "10"]
+
+
+class FakeAudit:
+    """As much of an audit as the ranking reads."""
+
+    attributes = {"name": "[b]x[/b]"}
+
+    def __init__(self, names: Sequence[str], targets: Sequence[str]) -> None:
+        self.names, self.targets = names, targets
+
+    def scores(self, errors: bool) -> pd.DataFrame:
+        row = {
+            "usefulness": 1.8747,
+            "usefulness_standard_error": 0.0046,
+            "best_rank": 512,
+            "association": "strong",
+            "abstains": True,
+            "total_association": 1834.4,
+            "components": 12,
+        }
+        for i, target in enumerate(self.targets):
+            row |= {f"compatibility[{target}]": i / 100}
+            row |= {f"compatibility[{target}]_standard_error": 0.008}
+        return pd.DataFrame([{"context": name} | row for name in self.names])
+
+    def caveats(self) -> list[str]:
+        return []
+
+
+def ranking(width: int, names: Sequence[str], targets: Sequence[str]) -> list[str]:
+    file = io.StringIO()
+    audit: Any = FakeAudit(names, targets)
+    show_ranking(Console(file=file, width=width), audit)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+MAIN = r"  1\.8747 ± 0\.0046  512  strong, abstains  1,834\.40     12"
+
+
+@pytest.mark.parametrize(
+    ("width", "count", "tables"), [(80, 1, 0), (80, 2, 1), (80, 3, 1), (120, 5, 1), (120, 8, 2)]
+)
+def test_ranking_fits(width: int, count: int, tables: int) -> None:
+    names = ["knn-150", "knn-30"]
+    targets = [f"target{i}" for i in range(count)]
+    lines = ranking(width, names, targets)
+    assert max(map(len, lines)) <= width
+    assert lines[0] == "Contexts of [b]x[/b], best first"
+    assert lines.count("Compatibility ρ with targets") == (tables > 0)
+    headers = [line for line in lines if line.startswith("context ")]
+    assert len(headers) == 1 + tables
+    shown = [name for header in headers for name in header.split() if name.startswith("ρ(")]
+    assert shown == [f"ρ({target})" for target in targets]
+    text = "\n".join(lines)
+    for name in names:
+        assert re.search(rf"^{name} *{MAIN}", text, re.MULTILINE)
+    for i in range(count):
+        assert text.count(f"{i / 100:.3f} ± 0.008") == len(names)
+
+
+def test_targets_stand_beside_where_they_fit() -> None:
+    lines = ranking(120, ["knn-150"], ["a", "b", "c"])
+    assert "Compatibility ρ with targets" not in lines
+    assert lines[1].split()[-3:] == ["ρ(a)", "ρ(b)", "ρ(c)"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_names_fold(width: int) -> None:
+    name, target = "0123456789" * 8, "abcdefghij" * 10
+    lines = ranking(width, [name], [target, "short"])
+    assert max(map(len, lines)) <= width
+    below = lines.index("Compatibility ρ with targets")
+    for part in (lines[2:below], lines[below:]):
+        found = [match.group() for line in part if (match := re.match(r"\d+", line))]
+        assert "".join(found).startswith(name)
+        assert len(found[0]) >= 12
+    assert any("1.8747 ± 0.0046  512  strong, abstains" in line for line in lines)
+    text = "".join(lines).replace(" ", "").replace("context", "")
+    assert f"ρ({target})" in text
+
+
+def test_narrow_consoles_cut_nothing() -> None:
+    lines = ranking(30, ["knn-150"], ["a"])
+    assert "knn-150  1.8747 ± 0.0046  512  strong, abstains" in lines
+
+
+def test_plan_fits() -> None:
+    plan = ContextPlan(
+        context="masked-knn-0.01-m2000-and-more",
+        family="knn",
+        route="sparse Gram",
+        rows=100_000,
+        columns=100_000,
+        nonzeros=123_400_000,
+        chunk_rows=100,
+        blocks=1000,
+        rank=512,
+        disk_bytes=10**12,
+        memory_bytes=10**12,
+        work=1.23e14,
+    )
+    found = Preflight(
+        rows=9,
+        features=3,
+        targets=("a",),
+        source="x.csv",
+        partitions=1,
+        numbers=("x",),
+        categories=(("y", 2),),
+        dropped=(),
+        plans=(plan,),
+    )
+    for width, expected in ((80, "931 GiB  931 GiB  123 Tflop"), (120, "123 M    1000  931 GiB")):
+        file = io.StringIO()
+        show_plan(Console(file=file, width=width), found, Machine(10), "here", "x.zarr")
+        lines = file.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        row = next(line for line in lines if line.startswith("masked-knn-0"))
+        assert "sparse Gram  100000×100000" in row
+        assert expected in row
+
+
+def test_runs_fit() -> None:
+    row = {
+        "run": "20260102T030405-123abcd",
+        "name": "abcdefghij" * 8,
+        "status": "interrupted",
+        "started": "2026-01-02T03:04:05+00:00",
+        "finished": "2026-01-02T03:05:05+00:00",
+        "contexts": 12,
+        "rows": 1_234_567,
+    }
+    for width in (50, 80, 120):
+        file = io.StringIO()
+        show_runs(Console(file=file, width=width), pd.DataFrame([row]))
+        lines = file.getvalue().splitlines()
+        assert lines[1].startswith("20260102T030405-123abcd  abcdefghij")
+        assert "interrupted  2026-01-02 03:04" in lines[1]
+        assert max(map(len, lines)) <= max(width, 68)

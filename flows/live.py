@@ -1,0 +1,53 @@
+"""Live progress of a run on the terminal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class ProgressListener:
+    """Shows every stage of a run as a line with a bar, or as plain lines without a terminal.
+
+    Parameters
+    ----------
+    console : Console
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._lock = threading.Lock()
+        self._lines: dict[str, Any] = {}
+        self._bars = Progress(
+            SpinnerColumn(finished_text="✓"),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+
+    @contextmanager
+    def shown(self) -> Iterator[ProgressListener]:
+        """Show the stages until the context ends."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with self._bars:
+            yield self
+
+    def advance(self, stage: str, done: int, total: int) -> None:
+        """Move the line of a stage."""
+        with self._lock:
+            if not self._console.is_terminal:
+                if done == total:
+                    self._console.print(f"{stage}: done", markup=False, highlight=False)
+                return
+            if stage not in self._lines:
+                self._lines[stage] = self._bars.add_task(stage, total=total)
+            self._bars.update(self._lines[stage], completed=done, total=total)
