@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from rich.console import Console
 
@@ -16,11 +15,13 @@ from contexture.errors import ConfigurationError, ContextureError
 from contexture.estimators.plan import Machine, require_room
 from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
-from contexture.store.base import free_disk
-from flows.cluster import describe, memory_per_task
+from contexture.store.base import require_store
+from contexture.store.place import free_disk
+from flows.cluster import describe, memory_per_task, silence
 from flows.configuration import load_parameters, validate_parameters
+from flows.live import ProgressListener
 from flows.parameters import AuditParameters
-from flows.terminal import ProgressListener, show_contexts, show_plan, show_ranking, show_runs
+from flows.terminal import show_contexts, show_plan, show_ranking, show_runs
 
 USER_ERROR = 2
 """Exit code where something that was given cannot be used."""
@@ -31,7 +32,6 @@ _INTERRUPTED = 130  # as shells report a process that Ctrl-C ended
 _PREFECT = {
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "DO_NOT_TRACK": "1",
 }
 
@@ -116,8 +116,7 @@ def _parameters(options: argparse.Namespace) -> AuditParameters:
 
 
 def _look(parameters: AuditParameters) -> tuple[Preflight, Machine]:
-    if Path(parameters.store_url).exists():
-        Store.open(parameters.store_url)
+    require_store(parameters.store_url)
     machine = Machine(memory_per_task(parameters.cluster), free_disk(parameters.store_url))
     found = preflight(
         parameters.corpus.open(), parameters.contexts, parameters.max_rank, parameters.chunk_rows
@@ -134,20 +133,27 @@ def _plan(options: argparse.Namespace, console: Console) -> None:
 
 def _audit(options: argparse.Namespace, console: Console) -> None:
     parameters = _parameters(options)
+    for name, value in _PREFECT.items():
+        os.environ.setdefault(name, value)
+    from flows.server import require_api, temporary_api
+
+    require_api()
+    silence()
     found, machine = _look(parameters)
     show_plan(console, found, machine, describe(parameters.cluster), parameters.store_url)
     require_room(list(found.plans), machine)
-    with console.status("starting Prefect and the Dask workers"):
-        for name, value in _PREFECT.items():
-            os.environ.setdefault(name, value)
-        from flows.audit import audit
-        from tasks.progress import listening
-        from tasks.publish import report_path
     listener = ProgressListener(console)
     arguments = {name: getattr(parameters, name) for name in AuditParameters.model_fields}
     arguments |= {"contexts": list(parameters.contexts), "store": parameters.store_url}
-    with listener.shown(), listening(listener):
-        run = audit(**arguments, force=options.force)
+    with temporary_api() as ready:
+        with console.status("starting Prefect and the Dask workers"):
+            from flows.audit import audit
+            from tasks.progress import listening
+            from tasks.publish import report_path
+
+            ready()
+        with listener.shown(), listening(listener):
+            run = audit(**arguments, force=options.force)
     console.print()
     show_ranking(console, open_store(parameters.store_url, run))
     console.print(f"\nrun     {run}", markup=False, soft_wrap=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import distributed
 from dask.system import CPU_COUNT
@@ -13,9 +13,17 @@ from distributed.system import MEMORY_LIMIT
 
 from contexture.errors import ClusterError
 from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
+from flows.signals import no_interrupts
 
 TIMEOUT = "15s"
 """How long a cluster may take to answer at its address."""
+
+
+def silence() -> None:
+    """Let Dask say nothing in this process: what a person should know is told in a sentence."""
+    for name in ("asyncio", "distributed", "tornado", *logging.root.manager.loggerDict):
+        if name.split(".")[0] in ("asyncio", "distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def worker_memory(cluster: LocalCluster) -> int:
@@ -67,24 +75,32 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
             yield client
         return
     # Prefect lets every logger speak; of Dask's, only warnings matter to a run.
-    logging.getLogger("distributed").setLevel(logging.WARNING)
-    try:
-        local = distributed.LocalCluster(
-            n_workers=cluster.workers or CPU_COUNT,
-            threads_per_worker=cluster.threads,
-            memory_limit=worker_memory(cluster),
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
-            silence_logs=logging.CRITICAL,
-        )
-    except (OSError, RuntimeError, TimeoutError) as error:
-        raise ClusterError(
-            f"the Dask workers did not start ({error}); check that this machine has memory and "
-            "disk left, or name a running cluster."
-        ) from error
-    with local, distributed.Client(local) as client:
+    log = logging.getLogger("distributed")
+    log.setLevel(max(log.level, logging.WARNING))
+    with ExitStack() as stack:
+        try:
+            # A worker that heard the Ctrl-C would be gone before the run could end in good order.
+            with no_interrupts():
+                local = stack.enter_context(_workers(cluster))
+                client = stack.enter_context(distributed.Client(local))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            raise ClusterError(
+                f"the Dask workers did not start ({error}); check that this machine has memory "
+                "and disk left, or name a running cluster."
+            ) from error
         yield client
+
+
+def _workers(cluster: LocalCluster) -> distributed.LocalCluster:
+    return distributed.LocalCluster(
+        n_workers=cluster.workers or CPU_COUNT,
+        threads_per_worker=cluster.threads,
+        memory_limit=worker_memory(cluster),
+        host="127.0.0.1",
+        dashboard_address="127.0.0.1:0",
+        worker_dashboard_address="127.0.0.1:0",
+        silence_logs=logging.CRITICAL,
+    )
 
 
 @contextmanager
@@ -98,7 +114,8 @@ def connect(cluster: ClusterAddress) -> Iterator[distributed.Client]:
     """
     try:
         client = distributed.Client(cluster.address, timeout=TIMEOUT)
-    except (OSError, ValueError, TimeoutError) as error:
+    # Besides a silent address: a protocol that is not installed, or that wants certificates.
+    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ClusterError(
             f"no Dask cluster answers at '{cluster.address}' (waited {TIMEOUT}); start one with "
             "'dask scheduler' and 'dask worker', or leave 'cluster' out to use this machine."

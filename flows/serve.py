@@ -26,7 +26,8 @@ from prefect.types.entrypoint import EntrypointType
 from contexture.errors import ConfigurationError, ContextureError
 from flows.audit import audit
 from flows.parameters import AuditParameters
-from flows.server import Stopped, StopRequests, prefect_api
+from flows.server import prefect_api
+from flows.signals import Stopped, StopRequests
 
 TAGS = ("contexture",)
 """Tags of every deployment of ours, by which they are found in the UI."""
@@ -44,11 +45,9 @@ def serve(
 ) -> None:
     """Run an audit on a schedule until Ctrl-C or SIGTERM.
 
-    A Prefect API that is configured (``PREFECT_API_URL``) and answers is used; otherwise a
-    Prefect server is started on 127.0.0.1 for as long as this function runs. Its history lies in
-    ``PREFECT_HOME`` and survives. The deployment is called by ``parameters.name``; serving the
-    same name again replaces it. While nobody serves it, its schedule is paused. Call it from the
-    main thread.
+    A Prefect API that is configured and answers is used, else a server is started on 127.0.0.1
+    for as long as this function runs; its history stays. The deployment, ``parameters.name``,
+    replaces one of that name; while nobody serves, it is paused. Call it from the main thread.
 
     Parameters
     ----------

@@ -1,78 +1,40 @@
-"""A Prefect server on this machine, for as long as it is needed; and the wish to stop."""
+"""The Prefect API that is configured, or a server on this machine for as long as it is needed."""
 
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
+from prefect.events.worker import EventsWorker
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.logging.handlers import APILogWorker
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    get_current_settings,
+    temporary_settings,
+)
 
-from contexture.errors import ConfigurationError, ContextureError
+from contexture.errors import ClusterError, ConfigurationError
+from flows.process import answers, run_server, wait_until_ready
+from flows.signals import StopRequests
 
 HOST = "127.0.0.1"
 """Where the server listens: only this machine can reach it."""
 
-STARTUP = 180.0
-"""Seconds a server may take to answer; the first start makes the database."""
-
-SHUTDOWN = 15.0
-"""Seconds a server may take to close; an open browser tab would keep it for ever."""
-
-
-class Stopped(Exception):
-    """Somebody asked to stop before the server was ready."""
-
-
-class StopRequests:
-    """Hears Ctrl-C and SIGTERM without interrupting anybody, while used as a context.
-
-    A Ctrl-C in a terminal goes to every process of the foreground group. SIGINT is blocked here,
-    since processes inherit that: a run in progress is then cancelled in good order rather than
-    interrupted wherever it stands.
-    """
-
-    def __enter__(self) -> StopRequests:
-        self._arrived = False
-        self._handlers = {
-            number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        if hasattr(signal, "pthread_sigmask"):  # on Windows a run has a group of its own
-            self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.arrived()
-        if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def listen(self) -> None:
-        """Take SIGTERM back from whoever installed a handler meanwhile."""
-        signal.signal(signal.SIGTERM, self._note)
-
-    def arrived(self) -> bool:
-        """Whether somebody asked to stop since the last call."""
-        # Threads older than the block let SIGINT through to the handler; without any it waits.
-        if hasattr(signal, "sigpending") and signal.SIGINT in signal.sigpending():
-            signal.sigwait({signal.SIGINT})
-            self._arrived = True
-        arrived, self._arrived = self._arrived, False
-        return arrived
-
-    def _note(self, *_: Any) -> None:
-        self._arrived = True
+EPHEMERAL = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
+"""Settings by which Prefect's server does no more than a single process needs."""
 
 
 @contextmanager
@@ -107,24 +69,117 @@ def prefect_api(
     """
     configured = get_current_settings().api.url
     if configured is not None:
-        with get_client(sync_client=True) as client:
-            fault = client.api_healthcheck()
+        fault = _fault(configured)
         if fault is None:
             say(f"Using the Prefect server at {configured} (PREFECT_API_URL).")
             yield configured, lambda: True
             return
         if urlsplit(configured).hostname not in (HOST, "localhost", "::1"):
-            raise ConfigurationError(
-                f"no Prefect server answers at '{configured}' (PREFECT_API_URL); start it, or "
-                "unset PREFECT_API_URL to start one on this machine."
-            )
+            raise ConfigurationError(fault)
     require_free(port)
     url = f"http://{HOST}:{port}/api"
     log = Path(get_current_settings().home) / "contexture-server.log"
     say(f"Starting a Prefect server at http://{HOST}:{port} ...")
-    with _server(port, url, log) as process:
-        _wait(process, url, log, stop)
+    command = ["prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    settings = {
+        "PREFECT_API_URL": url,  # the UI asks the API here, too
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_API_HOST": HOST,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "true",
+    }
+    with run_server(command, settings, log) as process:
+        wait_until_ready(process, url, log, stop.arrived)
         yield url, lambda: process.poll() is None
+
+
+def require_api() -> None:
+    """Check that the Prefect API answers, where one is configured.
+
+    Raises
+    ------
+    ConfigurationError
+        If it does not.
+    """
+    configured = get_current_settings().api.url
+    fault = None if configured is None else _fault(configured)
+    if fault is not None:
+        raise ConfigurationError(fault)
+
+
+@contextmanager
+def temporary_api() -> Iterator[Callable[[], None]]:
+    """Use the Prefect API that is configured, or a server without UI until the end.
+
+    It stands in for the one that Prefect would start by itself, which hears the Ctrl-C of the
+    terminal and outlives a process that is killed. The history is the same.
+
+    Yields
+    ------
+    ready : callable
+        Waits until the API answers; there is time for other things before.
+
+    Raises
+    ------
+    ClusterError
+        If the API is lost meanwhile.
+    ContextureError
+        If the server does not come up.
+    """
+    configured = get_current_settings().api.url
+    try:
+        if configured is not None:
+            yield lambda: None
+            return
+        url = f"http://{HOST}:{_free_port()}/api"
+        log = Path(get_current_settings().home) / "contexture-audit-server.log"
+        with (
+            run_server(_uvicorn(url), EPHEMERAL, log) as process,
+            temporary_settings({PREFECT_API_URL: url}),
+        ):
+            try:
+                yield lambda: wait_until_ready(process, url, log)
+            finally:
+                # What Prefect would send when this process ends, nobody would take any more.
+                for worker in (EventsWorker, APILogWorker):
+                    worker.drain_all(timeout=5.0, at_exit=False)
+    except (httpx.TransportError, PrefectHTTPStatusError) as error:
+        raise ClusterError(
+            f"the Prefect API was lost ({type(error).__name__}); run the same command again, it "
+            "goes on where it stopped."
+        ) from error
+
+
+def _fault(url: str) -> str | None:
+    """Say what is wrong with the Prefect API at ``url``, if anything."""
+    patience = {PREFECT_API_REQUEST_TIMEOUT: 10.0, PREFECT_CLIENT_MAX_RETRIES: 0}
+    with temporary_settings(patience), get_client(sync_client=True) as client:
+        fault = client.api_healthcheck()
+    if fault is None:
+        return None
+    status = f" (status {fault.response.status_code})" if hasattr(fault, "response") else ""
+    unset = (
+        "unset PREFECT_API_URL"
+        if "PREFECT_API_URL" in os.environ
+        else "run 'prefect config unset PREFECT_API_URL'"
+    )
+    return (
+        f"no Prefect API answers at '{url}'{status}; start it, or {unset} to let this command "
+        "start its own."
+    )
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _uvicorn(url: str) -> list[str]:
+    """Words by which Prefect, too, starts its server for a single process."""
+    words = "uvicorn --factory prefect.server.api.server:create_app --log-level error"
+    port = str(urlsplit(url).port)
+    return [*words.split(), "--host", HOST, "--port", port, "--timeout-graceful-shutdown", "3"]
 
 
 def require_free(port: int) -> None:
@@ -147,69 +202,9 @@ def require_free(port: int) -> None:
             ) from error
         except OSError as error:
             use = "choose another one by --port."
-            if _answers(f"http://{HOST}:{port}/api"):
+            if answers(f"http://{HOST}:{port}/api"):
                 use = (
                     f"to use the Prefect server there set PREFECT_API_URL=http://{HOST}:{port}/api,"
                     " or choose another port by --port."
                 )
             raise ConfigurationError(f"port {port} of {HOST} is already in use; {use}") from error
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/health", timeout=5.0).json() is True
-    except (httpx.HTTPError, ValueError):
-        return False
-
-
-@contextmanager
-def _server(port: int, url: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``prefect server start`` in a session of its own, and end it afterwards."""
-    environment = {
-        **os.environ,
-        **get_current_settings().to_environment_variables(exclude_unset=True),
-        "PREFECT_API_URL": url,  # the UI asks the API here, too
-        "PREFECT_SERVER_UI_API_URL": url,
-        "PREFECT_SERVER_API_HOST": HOST,
-        "PREFECT_SERVER_API_PORT": str(port),
-        "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "true",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST]
-    with log.open("wb") as stream:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(SHUTDOWN)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], url: str, log: Path, stop: StopRequests) -> None:
-    deadline = time.monotonic() + STARTUP
-    while not _answers(url):
-        if stop.arrived():
-            raise Stopped
-        if process.poll() is not None:
-            raise ContextureError(
-                f"the Prefect server ended with code {process.returncode}; why is in '{log}'."
-            )
-        if time.monotonic() > deadline:
-            raise ContextureError(
-                f"the Prefect server at {url} did not answer within {STARTUP:.0f} s; "
-                f"what it says is in '{log}'."
-            )
-        time.sleep(0.25)

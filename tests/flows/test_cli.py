@@ -153,6 +153,14 @@ BAD = {
         ),
         "no Dask cluster answers at 'tcp://127.0.0.1:1'",
     ),
+    "unknown protocol": (
+        lambda c: change(c, store="foo://bucket/x.zarr"),
+        "cannot be reached: there is no protocol 'foo'",
+    ),
+    "store below a file": (
+        lambda c: change(c, store=f"{c.parent}/corpus.csv/x.zarr"),
+        "corpus.csv' is a file; choose another path",
+    ),
     "too little memory": (
         lambda c: change(c, cluster={"memory": "1MB"}),
         "of memory on one worker, and 732 KiB may be used; give the context a 'reference'",

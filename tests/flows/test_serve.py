@@ -174,3 +174,12 @@ chunk_rows: 256
     assert runs == [("CANCELLED", 0)]  # what was scheduled is withdrawn while nobody serves it
     assert paused == [("slow", 1)]
     assert list(run_table(Store.open(str(tmp_path / "slow.zarr")))["status"]) == ["interrupted"]
+
+
+def test_no_server_outlives_a_killed_process(configuration: Path, tmp_path: Path) -> None:
+    with serving(configuration, tmp_path / "home", "--cron", "0 3 * * *") as served:
+        processes = served.processes()
+        assert len(processes) >= 2
+        served.process.kill()
+        _, left = psutil.wait_procs(processes, timeout=15)
+        assert not left
