@@ -44,7 +44,7 @@ class TargetScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of one context (THEORY §4 and §5).
+    """Scores of one context (theory.md §4 and §5).
 
     Attributes
     ----------

@@ -1,6 +1,6 @@
 """The expectation operator T of a context, as blocks of rows of P⁺(a|x).
 
-(T g)(x) = E[g(A) | x] and (T* f)(a) = E[f(X) | a] (THEORY §1).
+(T g)(x) = E[g(A) | x] and (T* f)(a) = E[f(X) | a] (theory.md §1).
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class ExpectationOperator:
         )
 
     def normalised(self) -> Rows:
-        """M = diag(p_X)^½ P diag(p_A)^-½, whose singular values are the s_i (THEORY §1)."""
+        """M = diag(p_X)^½ P diag(p_A)^-½, whose singular values are the s_i (theory.md §1)."""
         P = self.conditional()
         left, right = np.sqrt(self.input_weights), 1.0 / np.sqrt(self.context_weights)
         if isinstance(P, sparse.csr_array):
@@ -215,11 +215,11 @@ class ExpectationOperator:
 
     @cached_property
     def total_association(self) -> float:
-        """Σ_{i≥1} s_i² = Σ_ij p_X(i) P_ij² / p_A(j) − 1, in closed form (THEORY §4)."""
+        """Σ_{i≥1} s_i² = Σ_ij p_X(i) P_ij² / p_A(j) − 1, in closed form (theory.md §4)."""
         return max(0.0, float(self.input_weights @ self.row_association()))
 
     def row_association(self) -> FloatArray:
-        """χ²(x) = k_X⁺(x,x) − 1 = Σ_i s_i² μ_i(x)², shape (n,) (THEORY §9)."""
+        """χ²(x) = k_X⁺(x,x) − 1 = Σ_i s_i² μ_i(x)², shape (n,) (theory.md §9)."""
         inverse = 1.0 / self.context_weights
         parts = []
         for block in self.blocks:

@@ -150,7 +150,7 @@ class Spectrum:
         data["singular_value"].attrs = {
             "long_name": "singular value s_i of the expectation operator",
             "range": "0 to 1",
-            "source": "THEORY §1; trivial s_0 = 1 removed",
+            "source": "theory.md §1; trivial s_0 = 1 removed",
         }
         data["standard_error"].attrs = {
             "long_name": "standard error of s_i over inputs, context values held fixed"

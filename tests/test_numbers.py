@@ -1,4 +1,4 @@
-"""The numbers of THEORY §2 and §12 that can be computed here: abalone, d_0 = 512, β = 1."""
+"""The numbers of theory.md §2 and §12 that can be computed here: abalone, d_0 = 512, β = 1."""
 
 from __future__ import annotations
 

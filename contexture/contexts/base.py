@@ -38,7 +38,7 @@ class ConditionalRows(Protocol):
     sparse : bool
         Whether ``rows`` gives CSR blocks.
     input_weights : ndarray of shape (n,)
-        P_X; a graph and counts bring their own (THEORY §2), the others take the corpus's.
+        P_X; a graph and counts bring their own (theory.md §2), the others take the corpus's.
     context_values : ndarray of shape (m,)
         What the columns stand for: ids of reference rows, nodes, tokens.
     details : mapping

@@ -1,4 +1,4 @@
-"""Reference sets: the rows of the corpus that serve as context values (THEORY §2).
+"""Reference sets: the rows of the corpus that serve as context values (theory.md §2).
 
 With all rows as references the context is the usual whole-graph one. With m rows drawn by the
 seed it estimates the population context, and costs n·m instead of n².

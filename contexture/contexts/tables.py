@@ -137,7 +137,7 @@ def positions_of(names: pd.Series, ids: np.ndarray, path: str, label: str, what:
 
 
 def require_no_empty_rows(sums: FloatArray, ids: np.ndarray, label: str, what: str) -> None:
-    """Refuse inputs about which the context says nothing (THEORY §1).
+    """Refuse inputs about which the context says nothing (theory.md §1).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How well a task suits a context: compatibility ρ and energy per component (THEORY §5)."""
+"""How well a task suits a context: compatibility ρ and energy per component (theory.md §5)."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
         ),
         "total_association": (
             spectrum.total_association,
-            {"long_name": "sum of all s_i^2, i >= 1, in closed form", "source": "THEORY §4"},
+            {"long_name": "sum of all s_i^2, i >= 1, in closed form", "source": "theory.md §4"},
         ),
         "components": (
             spectrum.components,

@@ -55,7 +55,7 @@ def test_products_multiply() -> None:
 
 
 def test_classes_without_overlap() -> None:
-    """One label for each input: s = 1 for every labelling (THEORY §7)."""
+    """One label for each input: s = 1 for every labelling (theory.md §7)."""
     labels = np.array([0, 0, 1, 1, 1, 2])
     spectrum = decompose_operator(ExpectationOperator.from_conditional(np.eye(3)[labels]))
     np.testing.assert_allclose(spectrum.singular_values, [1, 1], atol=1e-12)

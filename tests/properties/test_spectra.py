@@ -1,4 +1,4 @@
-"""Laws of THEORY §1 and §4 that hold for every finite context."""
+"""Laws of theory.md §1 and §4 that hold for every finite context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact worst case of THEORY §6, by its one-dimensional convex dual."""
+"""The exact worst case of theory.md §6, by its one-dimensional convex dual."""
 
 from __future__ import annotations
 
