@@ -18,7 +18,7 @@ from contexture.store.runs import begin_run, finish_run
 from flows.cluster import memory_per_task, open_cluster
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
-from tasks.contexts import estimate_operator, score_context
+from tasks.contexts import discard_operators, estimate_operator, score_context
 from tasks.corpus import check, fit_all, write_corpus
 from tasks.publish import publish_artifacts, write_report_file
 
@@ -82,12 +82,15 @@ def audit(
     with open_cluster(parameters.cluster):
         features_key = write_corpus(url, corpus, chunk_rows, force)
         fit_all(url, features_key, contexts, seed)
+        if force:
+            rows = [plan.chunk_rows for plan in found.plans]
+            discard_operators(url, features_key, contexts, rows, seed)
         run = begin_run(Store(url), _provenance(parameters, features_key))
         try:
             settings = parameters.model_dump(include={"max_rank", "beta", "rank_kept", "seed"})
             operators = {
                 plan.context: estimate_operator.submit(
-                    url, features_key, context, plan.chunk_rows, seed, force
+                    url, features_key, context, plan.chunk_rows, seed
                 )
                 for context, plan in zip(contexts, found.plans, strict=True)
             }

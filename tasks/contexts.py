@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import distributed
@@ -10,6 +11,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from contexture.contexts.base import Context
+from contexture.inputs import Features
 from contexture.jobs import compute_block, compute_scores, fit_context
 from contexture.store import Store
 from contexture.store.features import read_features
@@ -26,19 +28,37 @@ def _lock(url: str, key: str) -> threading.Lock:
         return _locks.setdefault((url, key), threading.Lock())
 
 
+def _operator_key(features: Features, context: Context, chunk_rows: int, seed: int) -> str:
+    return f"{context.identity(features, seed)}-{chunk_rows}"
+
+
+@task(name="discard", cache_policy=NO_CACHE)
+def discard_operators(
+    url: str, features_key: str, contexts: Sequence[Context], chunk_rows: Sequence[int], seed: int
+) -> None:
+    """Remove the operators of these contexts, all before the first is computed anew.
+
+    Two contexts may share one; removed later, it would go while the other reads it.
+    """
+    store = Store(url)
+    features = read_features(store, features_key)
+    for context, rows in zip(contexts, chunk_rows, strict=True):
+        store.remove(f"operators/{_operator_key(features, context, rows, seed)}")
+
+
 @task(name="operator", task_run_name="operator-{context.label}", cache_policy=NO_CACHE)
 def estimate_operator(
-    url: str, features_key: str, context: Context, chunk_rows: int, seed: int, force: bool
+    url: str, features_key: str, context: Context, chunk_rows: int, seed: int
 ) -> str:
     """Compute the missing blocks of a context's operator on Dask; returns its key."""
     store = Store(url)
     features = read_features(store, features_key)
-    key = f"{context.identity(features, seed)}-{chunk_rows}"
+    key = _operator_key(features, context, chunk_rows, seed)
     evidence = context.fit(features, seed)
     stage = f"{context.label}: operator"
     # Two contexts may come to the same operator (equal files, say): one computes, one waits.
     with _lock(url, key):
-        missing = prepare_operator(store, key, evidence, chunk_rows, force)
+        missing = prepare_operator(store, key, evidence, chunk_rows)
         if not missing:
             tell(stage, 1, 1)
             return key

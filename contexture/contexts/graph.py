@@ -90,7 +90,7 @@ class Graph(Context):
 
     def _table(self) -> pd.DataFrame:
         columns = [self.source, self.target] + ([self.weight] if self.weight else [])
-        optional = [] if self.weight else ["weight"]
+        optional = [] if self.weight else ["weight"]  # unless it names the nodes
         return read_table(self.path, columns, self.label, optional)
 
     def fit(self, features: Features, seed: int = 0) -> MatrixRows:
@@ -99,7 +99,7 @@ class Graph(Context):
         table = self._table()
         nodes = pd.concat([table[self.source], table[self.target]], ignore_index=True)
         u, v = np.split(positions_of(nodes, features.ids, self.path, self.label, "node"), 2)
-        column = self.weight or ("weight" if "weight" in table else None)
+        column = table.columns[2] if table.shape[1] > 2 else None
         weights = (
             np.ones(len(table))
             if column is None

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
+import numpy.typing as npt
 import xarray as xr
 import zarr
 import zarr.errors
@@ -215,6 +216,11 @@ def storage_errors(url: str) -> Iterator[None]:
                 f"the store '{url}' cannot be written ({error.strerror}); choose another path."
             ) from error
         raise
+
+
+def as_labels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return names as they are written: whole numbers as they are, all else as text."""
+    return values if values.dtype.kind in "iu" else values.astype(object)
 
 
 def plain(value: Any) -> Any:

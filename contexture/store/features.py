@@ -14,7 +14,7 @@ from contexture.corpus import Corpus, Target
 from contexture.errors import StoreError
 from contexture.features import Recipe
 from contexture.inputs import Features
-from contexture.store.base import Store, array_of, attributes_of, slug, storage_errors
+from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
 
 
 def features_key(corpus: Corpus, chunk_rows: int) -> str:
@@ -101,7 +101,7 @@ def _columns(
     data = xr.Dataset(
         {"input_weight": ("sample", weights, {"long_name": "P_X", "range": "adds up to 1"})},
         coords={
-            "sample": ids if ids.dtype.kind in "iu" else ids.astype(object),
+            "sample": as_labels(ids),
             "feature": np.asarray(recipe.columns, dtype=object),
         },
     )

@@ -16,12 +16,12 @@ from scipy import sparse
 from contexture.contexts.base import ConditionalRows
 from contexture.errors import StoreError
 from contexture.operator import ExpectationOperator
-from contexture.store.base import Store, array_of, attributes_of, plain, storage_errors
+from contexture.store.base import Store, array_of, as_labels, attributes_of, plain, storage_errors
 from contexture.store.blocks import StoredBlocks
 
 
 def prepare_operator(
-    store: Store, key: str, evidence: ConditionalRows, chunk_rows: int, force: bool = False
+    store: Store, key: str, evidence: ConditionalRows, chunk_rows: int
 ) -> list[int]:
     """Lay out the arrays of an operator, or find them, and list the blocks that are missing.
 
@@ -34,8 +34,6 @@ def prepare_operator(
         The fitted context.
     chunk_rows : int
         Rows of a block.
-    force : bool
-        Discard what is there.
 
     Returns
     -------
@@ -44,8 +42,6 @@ def prepare_operator(
     """
     path = f"operators/{key}"
     with storage_errors(store.url):
-        if force:
-            store.remove(path)
         group = store.find(path)
         if group is None or not group.attrs.get("prepared", False):
             store.remove(path)
@@ -73,7 +69,7 @@ def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int
                 "input_weight": ("sample", evidence.input_weights),
                 "context_value": (
                     "column",
-                    values if values.dtype.kind in "iu" else values.astype(object),
+                    as_labels(values),
                 ),
             }
         ),

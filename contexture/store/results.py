@@ -15,7 +15,7 @@ import xarray as xr
 
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.scores.association import Sampled
-from contexture.store.base import Store, plain, slug, storage_errors
+from contexture.store.base import Store, as_labels, plain, slug, storage_errors
 
 
 def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
@@ -101,9 +101,8 @@ def write_context(
         with storage_errors(store.url):
             store.group(task).attrs.update({"target": score.target.name, "kind": score.target.kind})
         store.write(f"{task}/{name}", _task_dataset(score))
-    data = evaluation.spectrum.to_dataset(ids if ids.dtype.kind in "iu" else ids.astype(object))
-    if data["context_value"].dtype.kind not in "iu":
-        data["context_value"] = data["context_value"].astype(object)
+    data = evaluation.spectrum.to_dataset(as_labels(ids))
+    data["context_value"] = as_labels(data["context_value"].to_numpy())
     useful = evaluation.usefulness
     curve = np.full(evaluation.spectrum.rank, np.nan)  # over d = component; it ends at d_0
     curve[: len(useful.curve)] = useful.curve

@@ -235,3 +235,9 @@ def test_a_column_called_weight_is_used(tmp_path: Path) -> None:
 def test_columns_differ(arguments: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="source, target and weight must be different columns"):
         Graph(path="edges.csv", **arguments)
+
+
+def test_nodes_in_a_column_called_weight(tmp_path: Path) -> None:
+    path = write(tmp_path, "weight,target\na,b\nb,c\nc,d\n")
+    evidence = Graph(path=path, source="weight").fit(four())
+    assert evidence.details["weights"] == "every edge counts 1"

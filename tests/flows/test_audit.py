@@ -244,3 +244,7 @@ def test_two_names_of_one_context(configuration: Path, tmp_path: Path) -> None:
     assert sorted(scores["context"]) == ["four", "one", "three", "two"]
     assert scores["usefulness"].nunique() == 1
     assert len(list((tmp_path / "small.zarr" / "operators").glob("knn-*"))) == 1
+    # Anew, too, while each may still be reading what the others share.
+    run(configuration, contexts=contexts, chunk_rows=20, force=True)
+    again = cx.open_store(str(tmp_path / "small.zarr")).scores()
+    pd.testing.assert_frame_equal(again, scores, rtol=1e-7, atol=1e-9)

@@ -135,7 +135,8 @@ def test_force_begins_anew(store: Store) -> None:
     evidence = Knn(k=4).fit(features())
     for block in prepare_operator(store, "op", evidence, 10):
         write_block(store, "op", evidence, block)
-    assert prepare_operator(store, "op", evidence, 10, force=True) == [0, 1, 2, 3]
+    store.remove("operators/op")
+    assert prepare_operator(store, "op", evidence, 10) == [0, 1, 2, 3]
 
 
 def test_unknown_operator(store: Store) -> None:
