@@ -63,7 +63,7 @@ def describe(cluster: AnyCluster) -> str:
 
 @contextmanager
 def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
-    """Start or join the workers; the client is the default one until the context ends.
+    """Start or join the workers; the client is the current one until the context ends.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
         If no cluster answers at the address, or it has no workers.
     """
     if isinstance(cluster, ClusterAddress):
-        with connect(cluster) as client:
+        with connect(cluster) as client, client.as_current():
             yield client
         return
     # Prefect lets every logger speak; of Dask's, only warnings matter to a run.
@@ -82,13 +82,20 @@ def open_cluster(cluster: AnyCluster) -> Iterator[distributed.Client]:
             # A worker that heard the Ctrl-C would be gone before the run could end in good order.
             with no_interrupts():
                 local = stack.enter_context(_workers(cluster))
-                client = stack.enter_context(distributed.Client(local))
+                client = stack.enter_context(_client(local))
         except (OSError, RuntimeError, TimeoutError) as error:
             raise ClusterError(
                 f"the Dask workers did not start ({error}); check that this machine has memory "
                 "and disk left, or name a running cluster."
             ) from error
+        stack.enter_context(client.as_current())
         yield client
+
+
+def _client(where: str | distributed.LocalCluster, **options: str) -> distributed.Client:
+    # A default client is a setting of the whole process, which a client that is closed late (by
+    # the garbage collector, say) puts back to what it was when yet another one was open.
+    return distributed.Client(where, set_as_default=False, **options)
 
 
 def _workers(cluster: LocalCluster) -> distributed.LocalCluster:
@@ -113,7 +120,7 @@ def connect(cluster: ClusterAddress) -> Iterator[distributed.Client]:
         If none answers, or it has no workers.
     """
     try:
-        client = distributed.Client(cluster.address, timeout=TIMEOUT)
+        client = _client(cluster.address, timeout=TIMEOUT)
     # Besides a silent address: a protocol that is not installed, or that wants certificates.
     except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
         raise ClusterError(

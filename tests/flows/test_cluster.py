@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+import dask
 import distributed
 import pandas as pd
 import pytest
@@ -55,11 +56,23 @@ def test_a_cluster_that_runs_already(configuration: Path, tmp_path: Path) -> Non
         assert memory_per_task(address) == 2**30
         run(configuration, cluster=address, store=str(tmp_path / "other.zarr"))
         # The run leaves the cluster as it found it.
-        with distributed.Client(running) as client:
+        with distributed.Client(running, set_as_default=False) as client:
             assert client_memory(client) == 2**30
             assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
     found = cx.open_store(str(tmp_path / "other.zarr")).scores()
     pd.testing.assert_frame_equal(found, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_clients_leave_no_default_behind() -> None:
+    # Closed in the order in which they were opened, as the garbage collector may do.
+    with cluster(1) as running:
+        address = ClusterAddress(address=running.scheduler_address)
+        first, second = connect(address), connect(address)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+    assert dask.config.get("scheduler", None) is None
 
 
 def test_a_cluster_without_workers() -> None:
@@ -83,7 +96,7 @@ class Killer:
         if what in self.killed or (what == "operator" and done == 0) or what == "features":
             return
         self.killed.append(what)
-        workers = distributed.default_client().run(os.getpid)
+        workers = distributed.get_client().run(os.getpid)
         os.kill(next(iter(workers.values())), signal.SIGKILL)
 
 

@@ -19,13 +19,14 @@ class Heard:
         self.calls.append((stage, done, total))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client() -> Iterator[distributed.Client]:
     with (
         distributed.LocalCluster(
             n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
         ) as cluster,
-        distributed.Client(cluster) as client,
+        distributed.Client(cluster, set_as_default=False) as client,
+        client.as_current(),
     ):
         yield client
 
