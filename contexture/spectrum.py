@@ -20,14 +20,15 @@ class Spectrum:
 
     Conventions, settled here once: values descend; every function has mean 0 and variance 1
     under its marginal; signs are fixed by letting the entry of μ_i with the largest modulus be
-    positive. Where values repeat, only the subspace that the functions span has a meaning.
+    positive (of ν_i, where there are no μ_i). Where values repeat, only the subspace that the functions span has a meaning.
 
     Attributes
     ----------
     singular_values : ndarray of shape (k,)
         s_1 >= s_2 >= ... in [0, 1].
-    left : ndarray of shape (n, r)
-        μ_1 .. μ_r on X, r <= k; NaN where s_i² is below `noise_floor`.
+    left : ndarray of shape (n, r) or (n, 0)
+        μ_1 .. μ_r on X, r <= k; NaN where s_i² is below `noise_floor`. Without columns where
+        they were not wanted: `extend` gives them at any inputs.
     right : ndarray of shape (m, r)
         ν_1 .. ν_r on A; NaN likewise.
     eigenvalue_covariance : ndarray of shape (k, k)
@@ -46,6 +47,9 @@ class Spectrum:
         How the values were found.
     noise_floor : float
         Functions with s_i² below it cannot be told from rounding and are not given.
+    numerical_error : ndarray of shape (k,)
+        Bound on what the method itself adds to each s_i²: from the residuals of an iterative
+        solver, rounding for a dense one. Sampling error is apart, in `standard_error`.
     """
 
     singular_values: FloatArray
@@ -59,6 +63,7 @@ class Spectrum:
     components: int
     method: str
     noise_floor: float
+    numerical_error: FloatArray
 
     @property
     def eigenvalues(self) -> FloatArray:
@@ -79,9 +84,10 @@ class Spectrum:
 
     def truncated(self, rank: int) -> Self:
         """Keep all values but only the first ``rank`` functions (copies, to free the rest)."""
-        if rank >= self.left.shape[1]:
+        if rank >= self.right.shape[1]:
             return self
-        return replace(self, left=self.left[:, :rank].copy(), right=self.right[:, :rank].copy())
+        left, right = self.left[:, :rank].copy(), self.right[:, :rank].copy()
+        return replace(self, left=left, right=right)
 
     def extend(self, rows: Rows) -> FloatArray:
         """Values of the left functions at new inputs: μ_i(x) = s_i⁻¹ Σ_a P(a|x) ν_i(a).
@@ -111,7 +117,7 @@ class Spectrum:
         empty = np.flatnonzero(mass <= 0)
         if empty.size:
             raise InputError(f"row {empty[0]} puts no weight on any context value known here.")
-        r = self.left.shape[1]
+        r = self.right.shape[1]
         values = self.singular_values[:r]
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray((rows @ self.right) / mass[:, None] / values[None, :])
@@ -127,26 +133,30 @@ class Spectrum:
         Returns
         -------
         xarray.Dataset
-            ``singular_value``, ``standard_error`` over ``component`` (from 1);
-            ``left`` over (``sample``, ``function``) and ``right`` over
-            (``context_value``, ``function``), ``function`` being the first components.
+            ``singular_value``, ``standard_error``, ``numerical_error`` over ``component`` (from
+            1); ``left`` over (``sample``, ``function``) and ``right`` over (``context_value``,
+            ``function``), ``function`` being the first components. ``left`` and ``sample`` are
+            absent where the left functions were not wanted.
         """
-        k, r = self.rank, self.left.shape[1]
-        samples = np.arange(len(self.left)) if ids is None else ids
+        k, r = self.rank, self.right.shape[1]
         data = xr.Dataset(
             {
                 "singular_value": ("component", self.singular_values),
                 "standard_error": ("component", self.standard_error),
-                "left": (("sample", "function"), self.left),
+                "numerical_error": ("component", self.numerical_error),
                 "right": (("context_value", "function"), self.right),
             },
             coords={
                 "component": np.arange(1, k + 1),
                 "function": np.arange(1, r + 1),
-                "sample": samples,
                 "context_value": self.context_values,
             },
         )
+        if self.left.shape[1] == r:
+            samples = np.arange(len(self.left)) if ids is None else ids
+            data["left"] = (("sample", "function"), self.left)
+            data = data.assign_coords(sample=samples)
+            data["left"].attrs = {"long_name": "left singular functions mu_i on the inputs"}
         data["singular_value"].attrs = {
             "long_name": "singular value s_i of the expectation operator",
             "range": "0 to 1",
@@ -155,7 +165,9 @@ class Spectrum:
         data["standard_error"].attrs = {
             "long_name": "standard error of s_i over inputs, context values held fixed"
         }
-        data["left"].attrs = {"long_name": "left singular functions mu_i on the inputs"}
+        data["numerical_error"].attrs = {
+            "long_name": "bound on the error of s_i^2 that the numerical method makes"
+        }
         data["right"].attrs = {"long_name": "right singular functions nu_i on the context values"}
         data.attrs = {
             "total_association": self.total_association,
@@ -167,9 +179,13 @@ class Spectrum:
 
 
 def fix_signs(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Flip pairs of functions so that the largest modulus in each left one is positive."""
-    if left.size == 0:
+    """Flip pairs of functions so that the largest modulus in each left one is positive.
+
+    Where there are no left ones, the right ones decide.
+    """
+    deciding = left if left.shape[1] else right
+    if deciding.size == 0:
         return left, right
-    largest = np.nanargmax(np.abs(np.nan_to_num(left)), axis=0)
-    signs = np.where(left[largest, np.arange(left.shape[1])] < 0, -1.0, 1.0)
-    return left * signs, right * signs
+    largest = np.nanargmax(np.abs(np.nan_to_num(deciding)), axis=0)
+    signs = np.where(deciding[largest, np.arange(deciding.shape[1])] < 0, -1.0, 1.0)
+    return left * signs[: left.shape[1]], right * signs

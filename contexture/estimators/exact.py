@@ -85,6 +85,7 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
         components=parts,
         method=method,
         noise_floor=NOISE_FLOOR,
+        numerical_error=np.full(wanted, NOISE_FLOOR),
     )
 
 

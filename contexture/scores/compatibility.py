@@ -75,7 +75,7 @@ def compatibility(
         raise InputError("the task holds infinite values; ρ is defined for finite ones.")
     centred = _centred(f, p)
     norm = float(np.sum(p[:, None] * centred**2))
-    functions = 0 if spectrum is None else spectrum.left.shape[1]
+    functions = 0 if spectrum is None else spectrum.right.shape[1]
     if norm <= 0.0:
         return Compatibility(float("nan"), float("nan"), np.full(functions, np.nan))
     g = operator.adjoint(centred)
@@ -88,8 +88,10 @@ def compatibility(
     error = float(of_square / (2 * value)) if value > 0 else float(np.sqrt(of_square))
     energy = np.zeros(0)
     if spectrum is not None:
-        u = spectrum.left.T @ (p[:, None] * centred)
-        energy = np.sum(u**2, axis=1) / norm
+        # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i, which needs no functions on the inputs.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = spectrum.right.T @ (operator.context_weights[:, None] * g)
+            energy = np.sum(u**2, axis=1) / spectrum.eigenvalues[:functions] / norm
     return Compatibility(value, error, energy)
 
 

@@ -23,6 +23,8 @@ SCORES = (
 )
 """Scalar scores in the order in which `Audit.scores` gives them."""
 
+_SPECTRUM = ("singular_value", "standard_error", "numerical_error", "left", "right")
+
 _WITH_ERRORS = ("usefulness", "kernel_deviation", "lipschitz")
 
 
@@ -123,15 +125,17 @@ class Audit:
         Returns
         -------
         xarray.Dataset
-            ``singular_value`` and ``standard_error`` over ``component``; ``left`` over
-            (``sample``, ``function``), ``right`` over (``context_value``, ``function``). Lazy.
+            ``singular_value``, ``standard_error`` and ``numerical_error`` over ``component``;
+            ``left`` over (``sample``, ``function``) if the run kept it, ``right`` over
+            (``context_value``, ``function``). Lazy.
 
         Raises
         ------
         StoreError
             If the run has no such context.
         """
-        return self._context(context)[["singular_value", "standard_error", "left", "right"]]
+        data = self._context(context)
+        return data[[name for name in _SPECTRUM if name in data]]
 
     def usefulness_curve(self, context: str) -> xr.DataArray:
         """τ_d of a context over ``component`` d = 1 .. d_0 (paper, Eq. 4)."""

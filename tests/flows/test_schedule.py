@@ -76,7 +76,10 @@ def test_runs_through_the_api(served: Served, folder: Path) -> None:
     # Two at once: one of them is cancelled, the other completes.
     pair = [served.start_run(), served.start_run()]
     states = [served.outcome(run) for run in pair]
-    assert sorted(state["type"] for state in states) == ["CANCELLED", "COMPLETED"], states
+    assert sorted(state["type"] for state in states) == ["CANCELLED", "COMPLETED"], (
+        states,
+        served.log.read_text(),
+    )
     (cancelled,) = [state for state in states if state["type"] == "CANCELLED"]
     assert "concurrency limit" in cancelled["message"].lower()
 
@@ -91,7 +94,8 @@ def test_runs_through_the_api(served: Served, folder: Path) -> None:
     # Later: a new run in the store, which computes no block again.
     before = block_times(store)
     assert before
-    assert served.outcome(served.start_run())["type"] == "COMPLETED"
+    later = served.outcome(served.start_run())
+    assert later["type"] == "COMPLETED", (later, served.log.read_text())
     second = cx.open_store(str(store))
     assert second.run != first.run
     assert list(second.runs()["run"]) == [first.run, second.run]

@@ -51,7 +51,8 @@ def test_scores(found: Audit) -> None:
 
 def test_spectrum(found: Audit) -> None:
     data = found.spectrum("knn-5")
-    assert set(data.data_vars) == {"singular_value", "standard_error", "left", "right"}
+    values = {"singular_value", "standard_error", "numerical_error"}
+    assert set(data.data_vars) == {*values, "left", "right"}
     assert data["component"].values.tolist() == list(range(1, 21))
     assert data["singular_value"].attrs["range"] == "0 to 1"
 
