@@ -15,7 +15,7 @@ LAYERS = [
     {"corpus", "encodings", "features", "fitting", "partition", "summaries", "values"},
     {"inputs"},
     {"contexts", "readers"},
-    {"operator"},
+    {"moments", "operator"},
     {"spectrum"},
     {"estimators", "scores"},
     {"evaluation", "ranking"},

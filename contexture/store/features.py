@@ -17,6 +17,10 @@ from contexture.inputs import Features
 from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
 
 
+COLUMN_ROWS = 1 << 17
+"""Rows of a chunk of ids, weights and targets."""
+
+
 def features_key(corpus: Corpus, chunk_rows: int) -> str:
     """Key of a corpus's features: its content, the roles of its columns, and the chunks."""
     parts = [1, corpus.fingerprint, chunk_rows]
@@ -84,6 +88,7 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int, force: bool = 
                 "corpus_fingerprint": corpus.fingerprint,
                 "fingerprint": _content(X, ids, weights),
                 "targets_fingerprint": _target_content(targets),
+                "equal_weights": corpus.weights_column is None,
                 "recipe": recipe.to_dict(),
                 "source": corpus.source,
                 "partitions": [[p.rows, p.fingerprint] for p in corpus.partitions],
@@ -108,6 +113,9 @@ def _columns(
     for target in targets:
         attributes = {"name": target.name, "kind": target.kind, "levels": list(target.levels)}
         data[f"target {slug(target.name)}"] = ("sample", target.values, attributes)
+    for variable in data.variables.values():
+        if variable.dims == ("sample",):
+            variable.encoding["chunks"] = (min(COLUMN_ROWS, len(weights)),)
     return data
 
 
@@ -115,8 +123,12 @@ def _content(X: Any, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -
     digest = hashlib.sha256()
     for start in range(0, X.shape[0], X.chunks[0]):
         digest.update(np.ascontiguousarray(X[start : start + X.chunks[0]]).tobytes())
-    digest.update(weights.tobytes())
-    digest.update("\n".join(map(str, ids.tolist())).encode())
+    # Piece by piece: as text, the names of millions of rows would take gigabytes.
+    for start in range(0, len(weights), COLUMN_ROWS):
+        digest.update(np.ascontiguousarray(weights[start : start + COLUMN_ROWS]).tobytes())
+    for start in range(0, len(ids), COLUMN_ROWS):
+        names = "\n".join(map(str, ids[start : start + COLUMN_ROWS].tolist()))
+        digest.update((names if start == 0 else f"\n{names}").encode())
     return digest.hexdigest()[:16]
 
 
@@ -140,13 +152,47 @@ def read_features(store: Store, key: str) -> Features:
     group = store.find(path)
     if group is None or not group.attrs.get("complete", False):
         raise StoreError(f"the store '{store.url}' holds no features '{key}'.")
-    data = store.read(path)
+    names, n = array_of(group, "sample"), int(array_of(group, "X").shape[0])
+    equal = bool(group.attrs.get("equal_weights", False))
     return Features(
         X=array_of(group, "X"),
-        ids=data["sample"].to_numpy(),
-        input_weights=data["input_weight"].to_numpy(),
+        # Text is read at once: what xarray makes of it is what contexts compare with.
+        ids=StoredNames(names) if names.dtype.kind == "i" else store.read(path)["sample"].values,
+        input_weights=(
+            np.broadcast_to(1.0 / n, (n,))
+            if equal
+            else np.asarray(array_of(group, "input_weight")[:])
+        ),
         fingerprint=str(group.attrs["fingerprint"]),
     )
+
+
+class StoredNames:
+    """Names of the rows in the store, read where they are needed.
+
+    Parameters
+    ----------
+    array : zarr.Array of shape (n,)
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __len__(self) -> int:
+        return int(self._array.shape[0])
+
+    def __getitem__(self, key: Any, /) -> np.ndarray[Any, Any]:
+        if isinstance(key, slice):
+            return np.asarray(self._array[key])
+        positions = np.asarray(key)
+        # Chunk by chunk: a few positions among millions must not bring them all in.
+        found = np.empty(len(positions), dtype=self._array.dtype)
+        step = int(self._array.chunks[0])
+        for chunk in np.unique(positions // step):
+            inside = positions // step == chunk
+            part = np.asarray(self._array[chunk * step : (chunk + 1) * step])
+            found[inside] = part[positions[inside] - chunk * step]
+        return found
 
 
 def read_targets(store: Store, key: str) -> tuple[Target, ...]:
