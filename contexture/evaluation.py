@@ -94,7 +94,6 @@ def evaluate(
     seed : int
         Seed of the samples that some scores are taken on.
     """
-    operator = operator.in_memory()
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
     kept = spectrum.truncated(rank_kept)

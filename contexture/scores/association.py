@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import optimize
+from scipy import optimize, sparse
 from scipy.spatial import distance
 
+from contexture.contexts.base import Rows
 from contexture.contexts.reference import read_rows
 from contexture.errors import InputError
-from contexture.inputs import FloatArray, RowsOfX
+from contexture.inputs import FloatArray, IntArray, RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.scores.usefulness import Abstention
 from contexture.spectrum import Spectrum
@@ -23,6 +25,9 @@ STRONG = 1 / 2
 
 WEAK = 1 / 20
 """Weak: they do so over less than this part of d_0."""
+
+TEMPORARY_BYTES = 64 * 2**20
+"""What `kernel_deviation` may hold beside one block of rows."""
 
 
 def decay_rate(spectrum: Spectrum, max_rank: int = 512) -> float:
@@ -124,14 +129,54 @@ def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: 
     else:
         rows = _draw(operator.input_weights, max_rows, seed, 0xDE)
         weights = np.full(max_rows, 1.0 / max_rows)
-    of_row = np.empty(len(rows))
-    operator = operator.in_memory()
-    for start in range(0, len(rows), 256):
-        part = slice(start, start + 256)
-        deviation = np.abs(operator.kernel(rows[part]) - 1.0)
-        of_row[part] = deviation @ operator.input_weights
+    of_row = _row_deviation(operator, rows)
     error = 0.0 if everything else float(of_row.std(ddof=1) / np.sqrt(len(rows)))
     return Sampled(float(weights @ of_row), error, len(rows))
+
+
+def _row_deviation(operator: ExpectationOperator, rows: IntArray) -> FloatArray:
+    """Σ_x' p(x') |k_X⁺(x,x') − 1| for every x in ``rows``, x' streaming by in row blocks."""
+    n, m = operator.shape
+    found = np.empty(len(rows))
+    first = operator.blocks[0]
+    # Sampled rows of a dense P fill a part of the room; if there are too many, more passes.
+    share = len(rows) if sparse.issparse(first) else max(1, TEMPORARY_BYTES // 5 // (8 * m))
+    del first
+    for start in range(0, len(rows), share):
+        part = slice(start, start + share)
+        other = operator.over_marginal(operator.rows_at(rows[part])).T
+        if sparse.issparse(other):
+            other = sparse.csr_array(other)
+        width = other.shape[1]
+        total = np.zeros(width)
+        chunk = max(1, TEMPORARY_BYTES // 4 // (16 * width))
+        for weights, block in _weighted_pieces(operator, chunk):
+            kernel = block @ other
+            if isinstance(kernel, sparse.csr_array):
+                # |0 − 1| = 1 wherever nothing is stored, and the weights add up to 1.
+                change = np.abs(kernel.data - 1.0)
+                change -= 1.0
+                change *= np.repeat(weights, np.diff(kernel.indptr))
+                total += np.bincount(kernel.indices, change, width)
+                total += weights.sum()
+            else:
+                kernel -= 1.0
+                np.abs(kernel, out=kernel)
+                total += weights @ kernel
+        found[part] = total
+    return found
+
+
+def _weighted_pieces(
+    operator: ExpectationOperator, chunk: int
+) -> Iterator[tuple[FloatArray, Rows]]:
+    """P with its input weights, at most ``chunk`` rows at a time."""
+    start = 0
+    for block in operator.blocks:
+        for at in range(0, block.shape[0], chunk):
+            piece = block[at : at + chunk]
+            yield operator.input_weights[start : start + piece.shape[0]], piece
+            start += piece.shape[0]
 
 
 def lipschitz_constant(
@@ -172,7 +217,7 @@ def lipschitz_constant(
         generator = np.random.default_rng([seed, 0x11])
         rows = np.sort(generator.choice(n, max_rows, replace=False))
     points = read_rows(X, rows)
-    kernel = operator.in_memory().kernel(rows, rows)
+    kernel = operator.kernel(rows, rows)
     steps = distance.pdist(kernel, "chebyshev")  # max over k, for every i < j
     apart = distance.pdist(points)
     distinct = apart > 0
