@@ -11,12 +11,12 @@ from contexture.operator import ExpectationOperator
 from contexture.scores.association import (
     Association,
     Sampled,
-    decay_rate,
     kernel_deviation,
     lipschitz_constant,
     verdict,
 )
 from contexture.scores.compatibility import Compatibility, compatibility, one_vs_rest
+from contexture.scores.decay import decay_rate
 from contexture.scores.usefulness import Usefulness, usefulness
 from contexture.spectrum import Spectrum
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import optimize, sparse
+from scipy import sparse
 from scipy.spatial import distance
 
 from contexture.contexts.base import Rows
@@ -16,7 +16,6 @@ from contexture.errors import InputError
 from contexture.inputs import FloatArray, IntArray, RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.scores.usefulness import Abstention
-from contexture.spectrum import Spectrum
 
 Association: TypeAlias = Literal["weak", "moderate", "strong"]
 
@@ -30,41 +29,6 @@ TEMPORARY_BYTES = 64 * 2**20
 """What `kernel_deviation` may hold beside one block of rows."""
 
 
-def decay_rate(spectrum: Spectrum, max_rank: int = 512) -> float:
-    """Rate λ of s_i² ≈ exp(−λ i), i >= 1, by non-linear least squares (paper, Section 5).
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    max_rank : int
-        d_0; that many values are fitted.
-
-    Returns
-    -------
-    float
-        In [0, inf]: small for a strong association, large for a weak one; inf if all s are 0.
-    """
-    squares = spectrum.eigenvalues[:max_rank]
-    if not squares.any():
-        return float("inf")
-    index = np.arange(1, len(squares) + 1)
-
-    def loss(log_rate: float) -> float:
-        return float(np.sum((squares - np.exp(-np.exp(log_rate) * index)) ** 2))
-
-    # The loss may have flat parts, so a grid finds the valley before it is descended.
-    grid = np.linspace(np.log(1e-9), np.log(50.0), 400)
-    losses = [loss(g) for g in grid]
-    at = int(np.argmin(losses))
-    if at == 0:
-        return 0.0
-    bounds = (grid[at - 1], grid[min(at + 1, len(grid) - 1)])
-    found = optimize.minimize_scalar(
-        loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}
-    )
-    return float(np.exp(found.x))
-
-
 def verdict(rate: float, max_rank: int, abstention: Abstention = "") -> Association:
     """Name the strength of an association by the number of components 1/λ it spreads over.
 
@@ -75,7 +39,7 @@ def verdict(rate: float, max_rank: int, abstention: Abstention = "") -> Associat
     Parameters
     ----------
     rate : float
-        λ from `decay_rate`.
+        λ from `contexture.scores.decay_rate`.
     max_rank : int
         d_0 as it was used.
     abstention : {"", "too weak", "too strong"}
