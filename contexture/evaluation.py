@@ -11,12 +11,12 @@ from contexture.operator import ExpectationOperator
 from contexture.scores.association import (
     Association,
     Sampled,
-    decay_rate,
     kernel_deviation,
     lipschitz_constant,
     verdict,
 )
 from contexture.scores.compatibility import Compatibility, compatibility, one_vs_rest
+from contexture.scores.decay import decay_rate
 from contexture.scores.usefulness import Usefulness, usefulness
 from contexture.spectrum import Spectrum
 
@@ -94,7 +94,6 @@ def evaluate(
     seed : int
         Seed of the samples that some scores are taken on.
     """
-    operator = operator.in_memory()
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
     kept = spectrum.truncated(rank_kept)

@@ -156,6 +156,10 @@ def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
             {"long_name": "over inputs, context values held fixed"},
         ),
         "best_rank": (useful.best_rank, {"long_name": "d* = argmin of tau_d"}),
+        "best_rank_standard_error": (
+            useful.best_rank_standard_error,
+            {"long_name": "over inputs, context values held fixed"},
+        ),
         "decay_rate": (
             evaluation.decay_rate,
             {
