@@ -34,12 +34,15 @@ class TargetScore:
         One-vs-rest, in the order of the target's levels; empty for numbers.
     observed : int
         Rows at which the target is not missing.
+    rows : int
+        All rows.
     """
 
     target: Target
     pooled: Compatibility
     classes: tuple[Compatibility, ...]
     observed: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Evaluation:
     association : {"weak", "moderate", "strong"}
     kernel_deviation, lipschitz : Sampled
     targets : tuple of TargetScore
+    draws : int
+        Independent draws of the references over which the values are means.
     """
 
     spectrum: Spectrum
@@ -63,6 +68,7 @@ class Evaluation:
     kernel_deviation: Sampled
     lipschitz: Sampled
     targets: tuple[TargetScore, ...]
+    draws: int = 1
 
 
 def evaluate(
@@ -109,9 +115,11 @@ def evaluate(
 
 
 def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Target) -> TargetScore:
+    rows = len(target.values)
     if target.kind == "number":
         observed = int((target.values == target.values).sum())
-        return TargetScore(target, compatibility(operator, target.values, spectrum), (), observed)
+        pooled = compatibility(operator, target.values, spectrum)
+        return TargetScore(target, pooled, (), observed, rows)
     indicators: FloatArray = one_vs_rest(target.values, len(target.levels))
     return TargetScore(
         target=target,
@@ -121,4 +129,5 @@ def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Tar
             for level in range(len(target.levels))
         ),
         observed=int((target.values >= 0).sum()),
+        rows=rows,
     )

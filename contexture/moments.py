@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.linalg import blas
 
-from contexture.contexts.base import Rows
+from contexture.contexts.base import ConditionalRows, Rows
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
 
@@ -152,3 +152,11 @@ def _add_sparse(
             line = gram[columns[i]]
             for j in range(i, pointers[row + 1]):
                 line[columns[j]] += scaled * entries[j]
+
+
+def unit_of(evidence: ConditionalRows) -> float:
+    """Return the largest number of which all entries of P are known to be multiples, or 1."""
+    plain = getattr(evidence, "plain", evidence)
+    neighbours = getattr(plain, "k", None)
+    masks = len(getattr(evidence, "masks", ((),)))
+    return 1.0 if neighbours is None else 1.0 / (neighbours * masks)

@@ -7,7 +7,7 @@ seed it estimates the population context, and costs n·m instead of n².
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,12 @@ from contexture.inputs import FloatArray, IntArray, Labels, RowsOfX
 class ReferenceContext(Context):
     """A context whose values are rows of the corpus: all of them, or a drawn sample."""
 
-    reference: int | None = Field(
+    reference: Annotated[int, Field(ge=2)] | Literal["all"] | None = Field(
         default=None,
-        ge=2,
         title="Reference rows",
-        description="Number of rows drawn by the seed that serve as context values; "
-        "all rows if left out.",
+        description="Number of rows drawn by the seed that serve as context values, or all. If "
+        "left out: all, and beyond 50 000 rows a number chosen by the plan (but for a KNN context "
+        "with a fixed K, which needs all).",
         json_schema_extra={"position": 50},
     )
 
@@ -38,7 +38,7 @@ class ReferenceContext(Context):
         ContextError
             If more references are asked for than there are rows.
         """
-        if self.reference is None:
+        if not isinstance(self.reference, int):
             return n
         if self.reference > n:
             raise ContextError(
@@ -49,12 +49,21 @@ class ReferenceContext(Context):
 
     def draws(self, n: int) -> bool:
         """Whether the references are a drawn sample."""
-        return self.reference is not None and self.reference < n
+        return self.draws_references(n)
+
+    def draws_references(self, n: int) -> bool:
+        """Whether the references are a drawn sample, whatever else may be drawn."""
+        return isinstance(self.reference, int) and self.reference < n
+
+    @property
+    def can_shrink(self) -> bool:
+        """Whether the context means the same over fewer references; not so with a fixed K."""
+        return getattr(self, "k", None) is None
 
     @property
     def reference_suffix(self) -> str:
         """Part of the default name that tells a drawn reference set from all rows."""
-        return "" if self.reference is None else f"-m{self.reference}"
+        return f"-m{self.reference}" if isinstance(self.reference, int) else ""
 
 
 _HASHED_ROWS = 1 << 17

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.sparse import csgraph
 
 from contexture.errors import InputError
 from contexture.estimators.exact import NOISE_FLOOR
+from contexture.estimators.influence import group_covariance, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.inputs import FloatArray
 from contexture.moments import Moments
@@ -21,7 +22,7 @@ from contexture.spectrum import Spectrum, fix_signs
 def moment_spectrum(
     moments: Moments,
     rank: int = 512,
-    groups: Sequence[Moments] = (),
+    groups: Iterable[Moments] = (),
     context_values: npt.NDArray[Any] | None = None,
     input_weights: FloatArray | None = None,
 ) -> Spectrum:
@@ -36,10 +37,10 @@ def moment_spectrum(
     rank : int
         Number of singular values beside the trivial one; at most m − 1, less the values that
         no row chose.
-    groups : sequence of Moments, optional
+    groups : iterable of Moments, optional
         Moments of groups of rows of about equal mass that add up to ``moments``; they give the
         sampling covariance of the s_i² by the jackknife that leaves one group out, to first
-        order. Zeros without them.
+        order. Taken one at a time; zeros without them.
     context_values : ndarray of shape (m,), optional
         Names of the values; 0 .. m-1 by default.
     input_weights : ndarray of shape (n,), optional
@@ -124,13 +125,19 @@ def _by_parts(
 
 
 def _covariance(
-    groups: Sequence[Moments],
-    moments: Moments,
+    groups: Iterable[Moments],
+    total: Moments,
     kept: np.ndarray,
     eigenvalues: FloatArray,
     right: FloatArray,
 ) -> FloatArray:
-    k = len(eigenvalues)
-    if len(groups) < 2:
-        return np.zeros((k, k))
-    return np.zeros((k, k))
+    influences = []
+    for group in groups:
+        # Among all rows, as the sums that the eigenvalues come from.
+        share = group.mass / total.mass
+        gram = group.second_moment()[np.ix_(kept, kept)] * share
+        marginal = group.context_weights[kept] * share
+        influences.append(group_influence(gram, marginal, eigenvalues, right))
+    if len(influences) < 2:
+        return np.zeros((len(eigenvalues), len(eigenvalues)))
+    return group_covariance(np.stack(influences))

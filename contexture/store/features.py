@@ -16,7 +16,6 @@ from contexture.features import Recipe
 from contexture.inputs import Features
 from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
 
-
 COLUMN_ROWS = 1 << 17
 """Rows of a chunk of ids, weights and targets."""
 
@@ -33,7 +32,13 @@ def has_features(store: Store, key: str) -> bool:
     return group is not None and bool(group.attrs.get("complete", False))
 
 
-def write_features(store: Store, corpus: Corpus, chunk_rows: int, force: bool = False) -> str:
+def write_features(
+    store: Store,
+    corpus: Corpus,
+    chunk_rows: int,
+    force: bool = False,
+    recipe: Recipe | None = None,
+) -> str:
     """Fit the recipe and write X in row chunks, with ids, weights and targets.
 
     The heavy part is a Dask graph: it runs on the client that is current, one partition at a
@@ -47,6 +52,8 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int, force: bool = 
         Rows of a chunk of X.
     force : bool
         Write them anew if they are there.
+    recipe : Recipe, optional
+        The corpus's own, if it was fitted before.
 
     Returns
     -------
@@ -65,7 +72,7 @@ def write_features(store: Store, corpus: Corpus, chunk_rows: int, force: bool = 
         return key
     # Everything that may be refused comes before the first byte is written.
     ids, weights, targets = corpus.ids(), corpus.weights(), corpus.read_targets()
-    recipe = Recipe.fit(corpus)
+    recipe = recipe or Recipe.fit(corpus)
     path = f"features/{key}"
     n, D = corpus.rows, len(recipe.columns)
     with storage_errors(store.url):
@@ -111,7 +118,12 @@ def _columns(
         },
     )
     for target in targets:
-        attributes = {"name": target.name, "kind": target.kind, "levels": list(target.levels)}
+        attributes = {
+            "name": target.name,
+            "kind": target.kind,
+            "levels": list(target.levels),
+            "observed": _observed(target),
+        }
         data[f"target {slug(target.name)}"] = ("sample", target.values, attributes)
     for variable in data.variables.values():
         if variable.dims == ("sample",):
@@ -130,6 +142,13 @@ def _content(X: Any, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -
         names = "\n".join(map(str, ids[start : start + COLUMN_ROWS].tolist()))
         digest.update((names if start == 0 else f"\n{names}").encode())
     return digest.hexdigest()[:16]
+
+
+def count_observed(store: Store, key: str) -> tuple[int, ...]:
+    """How many rows have a value of each target, in the order of the configuration."""
+    data = store.read(f"features/{key}")
+    names = attributes_of(store.find(f"features/{key}")).get("targets", [])
+    return tuple(int(data[f"target {slug(str(name))}"].attrs["observed"]) for name in names)
 
 
 def _target_content(targets: tuple[Target, ...]) -> str:
@@ -195,9 +214,14 @@ class StoredNames:
         return found
 
 
-def read_targets(store: Store, key: str) -> tuple[Target, ...]:
-    """Read the targets of a corpus, in the order of the configuration."""
-    data = store.read(f"features/{key}")
+def _observed(target: Target) -> int:
+    seen = target.values == target.values if target.kind == "number" else target.values >= 0
+    return int(np.sum(seen))
+
+
+def read_targets(store: Store, key: str, rows: slice = slice(None)) -> tuple[Target, ...]:
+    """Read the targets of a corpus at some rows, in the order of the configuration."""
+    data = store.read(f"features/{key}").isel(sample=rows)
     group = store.find(f"features/{key}")
     names = [str(name) for name in attributes_of(group).get("targets", [])]
     targets = []
