@@ -7,11 +7,12 @@ seed it estimates the population context, and costs n·m instead of n².
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from contexture.contexts.base import Context
-from contexture.errors import ContextError
+from contexture.errors import ContextError, InputError
 from contexture.inputs import FloatArray, IntArray, RowsOfX
 
 
@@ -82,6 +83,43 @@ def draw_reference(ids: np.ndarray, size: int, seed: int) -> IntArray:
     hashes = pd.util.hash_array(values, hash_key=hash_key, categorize=False)
     # Equal hashes (one in 2^64) fall back to row order: argsort is stable.
     return np.sort(np.argsort(hashes, kind="stable")[:size]).astype(np.int64)
+
+
+def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
+    """Where each of the rows stands among the references; −1 if it is none of them."""
+    rows = np.arange(start, stop)
+    found = np.searchsorted(positions, rows)
+    found = np.minimum(found, len(positions) - 1)
+    return np.where(positions[found] == rows, found, -1)
+
+
+def new_rows(
+    X: npt.ArrayLike, own: npt.ArrayLike | None, references: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Check inputs from outside of the corpus, and where they stand among the references.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit, or X is not finite.
+    """
+    matrix = np.asarray(X, dtype=np.float64)
+    m, D = references.shape
+    if matrix.ndim != 2 or matrix.shape[1] != D:
+        raise InputError(
+            f"the inputs have shape {matrix.shape}; one row an input and {D} features are needed."
+        )
+    if not np.isfinite(matrix).all():
+        raise InputError("the inputs hold NaN or infinite values; give finite numbers.")
+    if own is None:
+        return matrix, np.full(len(matrix), -1, dtype=np.int64)
+    places = np.asarray(own, dtype=np.int64)
+    if places.shape != (len(matrix),) or (places < -1).any() or (places >= m).any():
+        raise InputError(
+            f"own needs one number an input, from 0 to {m - 1}, or -1 for an input that is no "
+            "reference."
+        )
+    return matrix, places
 
 
 def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> FloatArray:
