@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from contexture.contexts.base import ConditionalRows, Context
-from contexture.contexts.reference import redrawn, within
+from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
 from contexture.moments import Moments, in_units, unit_of
 from contexture.store.base import Store

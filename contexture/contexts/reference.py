@@ -6,15 +6,15 @@ seed it estimates the population context, and costs n·m instead of n².
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from contexture.contexts.base import Context
-from contexture.errors import ContextError
+from contexture.errors import ContextError, InputError
 from contexture.inputs import FloatArray, IntArray, Labels, RowsOfX
 
 
@@ -108,6 +108,43 @@ def draw_reference(ids: Labels, size: int, seed: int, draw: int = 0) -> IntArray
     return np.sort(positions).astype(np.int64)
 
 
+def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
+    """Where each of the rows stands among the references; −1 if it is none of them."""
+    rows = np.arange(start, stop)
+    found = np.searchsorted(positions, rows)
+    found = np.minimum(found, len(positions) - 1)
+    return np.where(positions[found] == rows, found, -1)
+
+
+def new_rows(
+    X: npt.ArrayLike, own: npt.ArrayLike | None, references: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Check inputs from outside of the corpus, and where they stand among the references.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit, or X is not finite.
+    """
+    matrix = np.asarray(X, dtype=np.float64)
+    m, D = references.shape
+    if matrix.ndim != 2 or matrix.shape[1] != D:
+        raise InputError(
+            f"the inputs have shape {matrix.shape}; one row an input and {D} features are needed."
+        )
+    if not np.isfinite(matrix).all():
+        raise InputError("the inputs hold NaN or infinite values; give finite numbers.")
+    if own is None:
+        return matrix, np.full(len(matrix), -1, dtype=np.int64)
+    places = np.asarray(own, dtype=np.int64)
+    if places.shape != (len(matrix),) or (places < -1).any() or (places >= m).any():
+        raise InputError(
+            f"own needs one number an input, from 0 to {m - 1}, or -1 for an input that is no "
+            "reference."
+        )
+    return matrix, places
+
+
 def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> FloatArray:
     """Read the given rows of X into memory, chunk by chunk.
 
@@ -131,73 +168,3 @@ def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> Float
             block = np.asarray(X[start : start + chunk_rows], dtype=np.float64)
             parts.append(block[inside - start])
     return np.ascontiguousarray(np.concatenate(parts))
-
-
-Evidence = TypeVar("Evidence")
-
-
-def redrawn(evidence: Evidence, X: RowsOfX, ids: Labels, seed: int, draw: int) -> Evidence:
-    """Return the same context over another, independent draw of as many references.
-
-    Parameters
-    ----------
-    evidence : rows of a reference context
-        With ``references`` and ``context_values``, and ``positions`` if it needs them; or with
-        such a thing as ``plain``.
-    X : array of shape (n, D)
-    ids : array of shape (n,)
-    seed, draw : int
-        As in `draw_reference`; draw 0 is the evidence itself.
-    """
-    if draw == 0:
-        return evidence
-    changes: dict[str, Any] = {}
-    found: Any = evidence
-    if hasattr(found, "plain"):
-        changes["plain"] = redrawn(found.plain, X, ids, seed, draw)
-    else:
-        positions = draw_reference(ids, len(found.references), seed, draw)
-        changes["references"] = read_rows(X, positions)
-        changes["context_values"] = np.asarray(ids[positions])
-        if any(field.name == "positions" for field in fields(found)):
-            changes["positions"] = positions
-    changed: Evidence = replace(found, **changes)
-    return changed
-
-
-@dataclass(frozen=True)
-class Window:
-    """Some consecutive rows of X in memory that answer under their own numbers.
-
-    Parameters
-    ----------
-    values : ndarray of shape (r, D)
-    start : int
-        Number of the first of them.
-    whole : (int, int)
-        Shape of X.
-    """
-
-    values: FloatArray
-    start: int
-    whole: tuple[int, int]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Shape of X."""
-        return self.whole
-
-    def __getitem__(self, key: slice, /) -> FloatArray:
-        return self.values[key.start - self.start : key.stop - self.start]
-
-
-def within(evidence: Evidence, start: int, stop: int) -> Evidence:
-    """Return evidence of which rows ``start`` to ``stop`` of X are in memory; only they are."""
-    found: Any = evidence
-    if hasattr(found, "plain"):
-        inner: Evidence = replace(found, plain=within(found.plain, start, stop))
-        return inner
-    values = np.ascontiguousarray(found.X[start:stop], dtype=np.float64)
-    window = Window(values, start, (int(found.X.shape[0]), values.shape[1]))
-    outer: Evidence = replace(found, X=window)
-    return outer
