@@ -2,20 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from contexture.contexts.base import ConditionalRows, Context
+from contexture.contexts.knn import Knn
+from contexture.contexts.masked import MaskedKnn
 from contexture.estimators import decompose_operator
 from contexture.evaluation import evaluate
+from contexture.inputs import Features
+from contexture.operator import ExpectationOperator
+from contexture.spectrum import Spectrum
 from contexture.store.base import Store, attributes_of
 from contexture.store.features import read_features, read_targets
+from contexture.store.neighbours import (
+    has_neighbours,
+    neighbours_key,
+    read_neighbours,
+    write_neighbours,
+)
 from contexture.store.operators import read_operator, write_block
 from contexture.store.results import write_context
 
+Searched: TypeAlias = str
+"""Key of neighbours that were found before."""
 
-def fit_context(url: str, features_key: str, context: Context, seed: int) -> ConditionalRows:
+
+def searched(context: Context, features: Features) -> bool:
+    """Whether the context needs a search among all rows before any row of P is known."""
+    return isinstance(context, Knn | MaskedKnn) and context.approximates(features.shape[0])
+
+
+def find_neighbours(url: str, features_key: str, context: Context, seed: int) -> str:
+    """Search the neighbours of all rows and write them, if they are not there; their key."""
+    store = Store(url)
+    features = read_features(store, features_key)
+    key = neighbours_key(context, features, seed)
+    if isinstance(context, Knn | MaskedKnn) and not has_neighbours(store, key):
+        found = context.find_neighbours(features, seed)
+        write_neighbours(store, key, found.positions, found.details)
+    return key
+
+
+def fit_context(
+    url: str, features_key: str, context: Context, seed: int, found: Searched | None = None
+) -> ConditionalRows:
     """Fit a context on the features in the store; lost with a worker, it is fitted again."""
-    return context.fit(read_features(Store(url), features_key), seed)
+    store = Store(url)
+    features = read_features(store, features_key)
+    if found is None or not isinstance(context, Knn | MaskedKnn):
+        return context.fit(features, seed)
+    positions, details = read_neighbours(store, found)
+    return context.fit_found(features, positions, details, seed)
 
 
 def compute_block(url: str, operator_key: str, evidence: ConditionalRows, block: int) -> int:
@@ -41,7 +78,8 @@ def compute_scores(
     context : Context
         Its description.
     settings : dict
-        ``max_rank``, ``beta``, ``rank_kept`` and ``seed``.
+        ``max_rank``, ``beta``, ``rank_kept``, ``seed``, ``tolerance``, ``left_functions`` and
+        ``memory`` (bytes that an iterative solver may fill).
 
     Returns
     -------
@@ -49,9 +87,54 @@ def compute_scores(
         Path of the context's group.
     """
     store = Store(url)
+    operator = read_operator(store, operator_key)
+    spectrum = decompose_operator(
+        operator,
+        settings["max_rank"],
+        seed=settings["seed"],
+    )
+    details = attributes_of(store.find(f"operators/{operator_key}")).get("details", {})
+    return write_scores(
+        store,
+        run,
+        features_key,
+        operator_key,
+        result_key,
+        context,
+        settings,
+        operator,
+        spectrum,
+        details,
+    )
+
+
+def score_kernel(
+    url: str,
+    run: str,
+    features_key: str,
+    operator_key: str,
+    result_key: str,
+    context: Context,
+    settings: dict[str, Any],
+) -> str:
+    """Decompose and score a kernel context without its matrix; as `compute_scores`."""
+    raise NotImplementedError
+
+
+def write_scores(
+    store: Store,
+    run: str,
+    features_key: str,
+    operator_key: str,
+    result_key: str,
+    context: Context,
+    settings: dict[str, Any],
+    operator: ExpectationOperator,
+    spectrum: Spectrum,
+    details: dict[str, Any],
+) -> str:
+    """Score a spectrum and write the results; returns the path of the context's group."""
     features = read_features(store, features_key)
-    operator = read_operator(store, operator_key).in_memory()
-    spectrum = decompose_operator(operator, settings["max_rank"], settings["seed"])
     evaluation = evaluate(
         operator,
         spectrum,
@@ -62,22 +145,15 @@ def compute_scores(
         rank_kept=settings["rank_kept"],
         seed=settings["seed"],
     )
-    group = store.find(f"operators/{operator_key}")
     attributes = {
         "description": context.model_dump(mode="json"),
         "operator": operator_key,
         "features": features_key,
         "seed": settings["seed"],
-        "details": attributes_of(group).get("details", {}),
+        "details": details,
     }
+    ids = features.names if settings["left_functions"] else None
     write_context(
-        store,
-        run,
-        context.label,
-        context.family,
-        evaluation,
-        features.names,
-        result_key,
-        attributes,
+        store, run, context.label, context.family, evaluation, ids, result_key, attributes
     )
     return f"runs/{run}/contexts/{context.label}"

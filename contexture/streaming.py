@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from contexture.contexts.base import ConditionalRows, Rows
 from contexture.contexts.reference import read_rows
@@ -88,10 +87,15 @@ def sample_positions(weights: FloatArray, seed: int) -> IntArray:
     return np.sort(generator.choice(n, SAMPLED_ROWS, replace=False, p=weights))
 
 
-def rows_at(evidence: ConditionalRows, positions: IntArray) -> Rows:
-    """Rows of P at a few positions."""
-    rows = [evidence.rows(int(i), int(i) + 1) for i in positions]
-    return sparse.vstack(rows, format="csr") if evidence.sparse else np.concatenate(rows)
+def rows_at(evidence: Any, positions: IntArray, points: FloatArray) -> Rows:
+    """Return the rows of P at a few positions, where X is ``points``."""
+    references = getattr(getattr(evidence, "plain", evidence), "positions", None)
+    own = None
+    if references is not None:
+        places = np.minimum(np.searchsorted(references, positions), len(references) - 1)
+        own = np.where(references[places] == positions, places, -1)
+    rows: Rows = evidence.rows_of(points, own)
+    return rows
 
 
 def evaluate_draws(
@@ -187,7 +191,8 @@ def _sampled(
 ) -> tuple[Sampled, Sampled]:
     """Kernel deviation and Lipschitz constant among a sample of rows."""
     positions = sample_positions(weights, seed)
-    rows = rows_at(evidence, positions)
+    points = read_rows(X, positions)
+    rows = rows_at(evidence, positions, points)
     p = total.context_weights
     kept = np.flatnonzero(p > 0)
     sampled = ExpectationOperator(
@@ -199,7 +204,6 @@ def _sampled(
     error = 2.0 * kernel.mean(axis=1).std(ddof=1) / np.sqrt(len(positions))
     everything = len(positions) == len(weights)
     deviation = replace(deviation, standard_error=0.0 if everything else float(error))
-    points = read_rows(X, positions)
     return deviation, lipschitz_constant(sampled, points, max_rows=len(positions), seed=seed)
 
 

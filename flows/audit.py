@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from contexture.contexts import AnyContext
+from contexture.estimators.options import Estimation
 from contexture.estimators.plan import Machine
 from contexture.readers import AnyReader
 from contexture.store import Store
@@ -43,6 +44,7 @@ def audit(
     store: str | None = None,
     cluster: Annotated[AnyCluster, Tabs()] = LocalCluster(),  # noqa: B008 - frozen
     chunk_rows: int | None = None,
+    estimation: Estimation = Estimation(),  # noqa: B008 - frozen
     force: bool = False,
 ) -> str:
     """Audit a corpus: which context should a model on it learn from, and is it any good?
@@ -58,6 +60,7 @@ def audit(
         store: Folder or URL of the Zarr store; <name>.zarr in the working directory if left out.
         cluster: The Dask workers that compute.
         chunk_rows: Rows computed and written at a time; chosen by size if left out.
+        estimation: How the spectra are computed; chosen by the plan where nothing is said.
         force: Compute everything anew, also what the store already holds.
 
     Returns:
@@ -74,29 +77,31 @@ def audit(
         store=store,
         cluster=cluster,
         chunk_rows=chunk_rows,
+        estimation=estimation,
     )
     url = parameters.store_url
     # Looked at before workers are started: what can be refused is refused at once.
     machine = Machine(memory=memory_per_task(parameters.cluster), disk=free_disk(url))
-    found = check(url, corpus, contexts, max_rank, chunk_rows, machine)
+    found = check(url, corpus, contexts, max_rank, rank_kept, chunk_rows, estimation, machine)
+    plans = found.plans
     with open_cluster(parameters.cluster):
-        features_key = write_corpus(url, corpus, chunk_rows, force)
-        fit_all(url, features_key, contexts, seed)
+        features_key = write_corpus(url, found, chunk_rows, force)
+        fit_all(url, features_key, [plan.resolved for plan in plans], seed)
         if force:
-            rows = [plan.chunk_rows for plan in found.plans]
-            discard_operators(url, features_key, contexts, rows, seed)
+            discard_operators(url, features_key, plans, seed)
         run = begin_run(Store(url), _provenance(parameters, features_key))
         try:
             settings = parameters.model_dump(include={"max_rank", "beta", "rank_kept", "seed"})
+            settings["tolerance"] = estimation.tolerance
             operators = {
-                plan.context: estimate_operator.submit(
-                    url, features_key, context, plan.chunk_rows, seed
-                )
-                for context, plan in zip(contexts, found.plans, strict=True)
+                plan.context: estimate_operator.submit(url, features_key, plan, seed)
+                for plan in plans
             }
             scores = [
-                score_context.submit(url, run, features_key, operators[c.label], c, settings, force)
-                for c in contexts
+                score_context.submit(
+                    url, run, features_key, operators[plan.context], plan, settings, force
+                )
+                for plan in plans
             ]
             for future in [*operators.values(), *scores]:
                 future.result()

@@ -119,7 +119,13 @@ def _look(parameters: AuditParameters) -> tuple[Preflight, Machine]:
     require_store(parameters.store_url)
     machine = Machine(memory_per_task(parameters.cluster), free_disk(parameters.store_url))
     found = preflight(
-        parameters.corpus.open(), parameters.contexts, parameters.max_rank, parameters.chunk_rows
+        parameters.corpus.open(),
+        parameters.contexts,
+        parameters.max_rank,
+        parameters.chunk_rows,
+        parameters.estimation,
+        machine,
+        parameters.rank_kept,
     )
     return found, machine
 
@@ -148,11 +154,20 @@ def _audit(options: argparse.Namespace, console: Console) -> None:
     with temporary_api() as ready:
         with console.status("starting Prefect and the Dask workers"):
             from flows.audit import audit
+            from tasks.corpus import looked_at, question_of
             from tasks.progress import listening
             from tasks.publish import report_path
 
             ready()
-        with listener.shown(), listening(listener):
+        question = question_of(
+            parameters.corpus,
+            parameters.contexts,
+            parameters.max_rank,
+            parameters.rank_kept,
+            parameters.chunk_rows,
+            parameters.estimation,
+        )
+        with listener.shown(), listening(listener), looked_at(question, found):
             run = audit(**arguments, force=options.force)
     console.print()
     show_ranking(console, open_store(parameters.store_url, run))

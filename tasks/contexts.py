@@ -10,13 +10,24 @@ import distributed
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from contexture.contexts.base import Context
+from contexture.estimators.plan import ContextPlan
 from contexture.inputs import Features
-from contexture.jobs import compute_block, compute_scores, fit_context
+from contexture.jobs import (
+    Searched,
+    compute_block,
+    compute_scores,
+    find_neighbours,
+    fit_context,
+    score_kernel,
+    searched,
+)
 from contexture.store import Store
-from contexture.store.features import read_features
+from contexture.store.features import read_features, read_targets
+from contexture.store.moments import prepare_moments, prepare_tasks
+from contexture.store.neighbours import neighbours_key
 from contexture.store.operators import prepare_operator
 from contexture.store.results import result_key, reuse_context
+from contexture.streamed_jobs import compute_moments, fit_draws, score_moments, target_shifts
 from tasks.progress import gather, tell
 
 _locks: dict[tuple[str, str], threading.Lock] = {}
@@ -28,86 +39,161 @@ def _lock(url: str, key: str) -> threading.Lock:
         return _locks.setdefault((url, key), threading.Lock())
 
 
-def _operator_key(features: Features, context: Context, chunk_rows: int, seed: int) -> str:
-    return f"{context.identity(features, seed)}-{chunk_rows}"
+def _operator_key(features: Features, plan: ContextPlan, seed: int) -> str:
+    identity = plan.resolved.identity(features, seed)
+    if plan.route == "moments":
+        return f"{identity}-moments-{plan.draws}-{plan.chunk_rows}"
+    return f"{identity}-{plan.chunk_rows}"
 
 
 @task(name="discard", cache_policy=NO_CACHE)
-def discard_operators(
-    url: str, features_key: str, contexts: Sequence[Context], chunk_rows: Sequence[int], seed: int
-) -> None:
+def discard_operators(url: str, features_key: str, plans: Sequence[ContextPlan], seed: int) -> None:
     """Remove the operators of these contexts, all before the first is computed anew.
 
     Two contexts may share one; removed later, it would go while the other reads it.
     """
     store = Store(url)
     features = read_features(store, features_key)
-    for context, rows in zip(contexts, chunk_rows, strict=True):
-        store.remove(f"operators/{_operator_key(features, context, rows, seed)}")
+    for plan in plans:
+        store.remove(f"operators/{_operator_key(features, plan, seed)}")
+        store.remove(f"neighbours/{neighbours_key(plan.resolved, features, seed)}")
 
 
-@task(name="operator", task_run_name="operator-{context.label}", cache_policy=NO_CACHE)
-def estimate_operator(
-    url: str, features_key: str, context: Context, chunk_rows: int, seed: int
-) -> str:
+@task(name="operator", task_run_name="operator-{plan.context}", cache_policy=NO_CACHE)
+def estimate_operator(url: str, features_key: str, plan: ContextPlan, seed: int) -> str:
     """Compute the missing blocks of a context's operator on Dask; returns its key."""
     store = Store(url)
     features = read_features(store, features_key)
-    key = _operator_key(features, context, chunk_rows, seed)
-    evidence = context.fit(features, seed)
-    stage = f"{context.label}: operator"
+    key = _operator_key(features, plan, seed)
+    stage = f"{plan.context}: operator"
+    if plan.route == "matrix-free":
+        return key  # nothing is stored: rows are computed where they are needed
     # Two contexts may come to the same operator (equal files, say): one computes, one waits.
     with _lock(url, key):
-        missing = prepare_operator(store, key, evidence, chunk_rows)
-        if not missing:
-            tell(stage, 1, 1)
-            return key
-        client = distributed.get_client()
-        # References and edges go to every worker once, not with every block. As the result of a
-        # job they can be had again if the worker that holds them dies; scattered data could not.
-        shared = client.submit(fit_context, url, features_key, context, seed, pure=False, retries=2)
-        futures = [
-            client.submit(compute_block, url, key, shared, block, pure=False, retries=2)
-            for block in missing
-        ]
-        gather(stage, futures)
+        if plan.route == "moments":
+            _estimate_moments(store, features_key, features, key, plan, seed, stage)
+        else:
+            _estimate_rows(store, features_key, features, key, plan, seed, stage)
     return key
 
 
-@task(name="scores", task_run_name="scores-{context.label}", cache_policy=NO_CACHE)
+def _estimate_rows(
+    store: Store,
+    features_key: str,
+    features: Features,
+    key: str,
+    plan: ContextPlan,
+    seed: int,
+    stage: str,
+) -> None:
+    context, client = plan.resolved, distributed.get_client()
+    found: Searched | None = None
+    if searched(context, features):
+        found = neighbours_key(context, features, seed)
+        search = client.submit(
+            find_neighbours, store.url, features_key, context, seed, pure=False, retries=2
+        )
+        gather(f"{plan.context}: neighbours", [search])
+    evidence = fit_context(store.url, features_key, context, seed, found)
+    missing = prepare_operator(store, key, evidence, plan.chunk_rows)
+    del evidence
+    if not missing:
+        tell(stage, 1, 1)
+        return
+    # References and edges go to every worker once, not with every block. As the result of a
+    # job they can be had again if the worker that holds them dies; scattered data could not.
+    shared = client.submit(
+        fit_context, store.url, features_key, context, seed, found, pure=False, retries=2
+    )
+    gather(
+        stage,
+        [
+            client.submit(compute_block, store.url, key, shared, block, pure=False, retries=2)
+            for block in missing
+        ],
+    )
+
+
+def _estimate_moments(
+    store: Store,
+    features_key: str,
+    features: Features,
+    key: str,
+    plan: ContextPlan,
+    seed: int,
+    stage: str,
+) -> None:
+    arguments = (store.url, features_key, plan.resolved, seed, plan.draws)
+    missing = set(prepare_moments(store, key, fit_draws(*arguments), plan.chunk_rows))
+    targets = read_targets(store, features_key)
+    tasks_key = _tasks_key(store, features_key)
+    shifts = target_shifts(targets)
+    untold = set(prepare_tasks(store, key, tasks_key, targets, shifts)) if targets else set()
+    del targets
+    if not missing | untold:
+        tell(stage, 1, 1)
+        return
+    client = distributed.get_client()
+    shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
+    gather(
+        stage,
+        [
+            client.submit(
+                compute_moments,
+                store.url,
+                features_key,
+                key,
+                tasks_key,
+                shared,
+                shifts,
+                block * plan.chunk_rows,
+                min((block + 1) * plan.chunk_rows, plan.rows),
+                block,
+                block in missing,
+                block in untold,
+                pure=False,
+                retries=2,
+            )
+            for block in sorted(missing | untold)
+        ],
+    )
+
+
+def _tasks_key(store: Store, features_key: str) -> str:
+    return str(store.group(f"features/{features_key}").attrs["targets_fingerprint"])
+
+
+@task(name="scores", task_run_name="scores-{plan.context}", cache_policy=NO_CACHE)
 def score_context(
     url: str,
     run: str,
     features_key: str,
     operator_key: str,
-    context: Context,
+    plan: ContextPlan,
     settings: dict[str, Any],
     force: bool,
 ) -> str:
     """Decompose and score a context on Dask, or take over equal results; returns its path."""
     store = Store(url)
-    stage = f"{context.label}: spectrum and scores"
-    features = store.group(f"features/{features_key}")
-    key = result_key(
-        operator_key,
-        {**settings, "features": features_key, "targets": features.attrs["targets_fingerprint"]},
-    )
-    description = {"description": context.model_dump(mode="json")}
-    if not force and reuse_context(store, run, context.label, key, description):
+    stage = f"{plan.context}: spectrum and scores"
+    tasks_key = _tasks_key(store, features_key)
+    settings = {**settings, "route": plan.route, "left_functions": plan.left_functions}
+    described = {**settings, "features": features_key, "targets": tasks_key}
+    key = result_key(operator_key, described)
+    description = {"description": plan.resolved.model_dump(mode="json")}
+    if not force and reuse_context(store, run, plan.context, key, description):
         tell(stage, 1, 1)
-        return f"runs/{run}/contexts/{context.label}"
+        return f"runs/{run}/contexts/{plan.context}"
+    arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
+    job: Any = compute_scores
+    if plan.route == "moments":
+        job, arguments = score_moments, (*arguments, tasks_key)
+    elif plan.route == "matrix-free":
+        job = score_kernel
+    else:
+        settings["memory"] = plan.solver_bytes
     client = distributed.get_client()
     future = client.submit(
-        compute_scores,
-        url,
-        run,
-        features_key,
-        operator_key,
-        key,
-        context,
-        settings,
-        pure=False,
-        retries=2,
-        priority=1,
+        job, *arguments, key, plan.resolved, settings, pure=False, retries=2, priority=1
     )
     return str(gather(stage, [future])[0])

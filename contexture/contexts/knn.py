@@ -174,7 +174,7 @@ class Knn(KnnFields):
         return approximate_neighbours(X, self.neighbours(n), seed, self.include_self, threads)
 
     def fit_found(
-        self, features: Features, neighbours: RowsOfX, details: Mapping[str, Any]
+        self, features: Features, neighbours: RowsOfX, details: Mapping[str, Any], seed: int = 0
     ) -> KnnRows:
         """Fit with neighbours that were found before.
 
@@ -185,8 +185,10 @@ class Knn(KnnFields):
             Positions of `find_neighbours`: NumPy, or Zarr, read by row slices.
         details : mapping
             Its figures, to be kept with the operator.
+        seed : int
+            The one of `find_neighbours`.
         """
-        plain = self.rows_over(features, 0)
+        plain = self.rows_over(features, seed)
         return replace(plain, neighbours=neighbours, details={**plain.details, **details})
 
 
