@@ -1,0 +1,144 @@
+"""Scores from moments against scores from rows: two routes to the same numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import contexture as cx
+from contexture.contexts import Context, Knn, MaskedKnn, Rbf
+from contexture.contexts.redraw import redrawn, within
+from contexture.corpus import Target
+from contexture.moments import Moments, unit_of
+from contexture.streaming import Draw, Task, evaluate_draws, sample_positions
+from contexture.task_moments import TaskMoments, task_columns
+
+N = 600
+
+
+def corpus() -> tuple[cx.Features, tuple[Target, ...]]:
+    generator = np.random.default_rng(8)
+    X = generator.normal(size=(N, 3))
+    number = X[:, 0] * 2.0 + 1e6 + generator.normal(size=N)
+    number[::7] = np.nan
+    codes = (X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 1)
+    codes[::11] = -1
+    targets = (
+        Target("number", "number", number),
+        Target("class", "class", codes, ("a", "b", "c")),
+        Target("constant", "number", np.full(N, 3.5)),
+    )
+    return cx.Features.from_array(X), targets
+
+
+def draws_of(context: Context, number: int = 1, groups: int = 6) -> list[Draw]:
+    data, targets = corpus()
+    first = context.fit(data, 0)
+    found = []
+    for draw in range(number):
+        evidence = redrawn(first, data.X, data.ids, 0, draw)
+        m, step = evidence.shape[1], N // groups
+        parts, tasks = [], []
+        for start in range(0, N, step):
+            rows = within(evidence, start, start + step).rows(start, start + step)
+            parts.append(Moments.zero(m, unit_of(evidence)).add(rows, np.ones(step)))
+            tasks.append(
+                [
+                    TaskMoments.of(rows, np.ones(step), task_columns(part, shift))
+                    for part, shift in (
+                        (
+                            Target(t.name, t.kind, t.values[start : start + step], t.levels),
+                            1e6 if t.name == "number" else 0.0,
+                        )
+                        for t in targets
+                    )
+                ]
+            )
+        total = parts[0]
+        for part in parts[1:]:
+            total = total + part
+        found.append(
+            Draw(
+                total,
+                lambda parts=parts: parts,  # type: ignore[misc]
+                np.asarray([part.mass for part in parts]),
+                np.stack([part.marginal for part in parts]) * total.unit,
+                evidence.context_values,
+                [
+                    Task(t, [group[i] for group in tasks], int(task_columns(t)[:, -1].sum()))
+                    for i, t in enumerate(targets)
+                ],
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    "context",
+    [Knn(k=9, reference=120), Rbf(gamma=4, reference=80), MaskedKnn(k=6, n_masks=4, reference=90)],
+    ids=lambda c: c.label,
+)
+def test_all_scores_are_those_of_the_rows(context: Context) -> None:
+    data, targets = corpus()
+    operator = cx.operator_of(data, context)
+    spectrum = cx.decompose_operator(operator, rank=40)
+    expected = cx.evaluate(operator, spectrum, data.X, targets, max_rank=40, rank_kept=12)
+    found = evaluate_draws(
+        draws_of(context), context.fit(data, 0), data.X, max_rank=40, rank_kept=12
+    )
+    assert found.usefulness.value == pytest.approx(expected.usefulness.value, abs=1e-10)
+    assert found.usefulness.best_rank == expected.usefulness.best_rank
+    assert found.decay_rate == pytest.approx(expected.decay_rate, rel=1e-6)
+    assert found.association == expected.association
+    assert found.kernel_deviation.value == pytest.approx(expected.kernel_deviation.value, rel=1e-9)
+    assert found.lipschitz.value == pytest.approx(expected.lipschitz.value, rel=1e-9)
+    assert found.spectrum.right.shape[1] == 12
+    for one, other in zip(found.targets, expected.targets, strict=True):
+        assert (one.observed, one.rows) == (other.observed, other.rows)
+        pairs = [(one.pooled, other.pooled), *zip(one.classes, other.classes, strict=True)]
+        for here, there in pairs:
+            assert here.value == pytest.approx(there.value, abs=1e-9, nan_ok=True)
+            np.testing.assert_allclose(here.energy, there.energy, atol=1e-8)
+            if np.isfinite(there.value):
+                assert 0.2 < here.standard_error / there.standard_error < 5
+
+
+def test_draws_give_errors_and_another_draw_other_references() -> None:
+    context = Knn(fraction=0.08, reference=120)
+    data, _ = corpus()
+    draws = draws_of(context, 4)
+    values = [tuple(draw.context_values) for draw in draws]
+    assert len(set(values)) == 4
+    evidence = context.fit(data, 0)
+    one = evaluate_draws(draws[:1], evidence, data.X, max_rank=40)
+    all_four = evaluate_draws(draws, evidence, data.X, max_rank=40)
+    assert (one.draws, all_four.draws) == (1, 4)
+    each = [evaluate_draws([d], evidence, data.X, max_rank=40) for d in draws]
+    squares = np.stack([e.spectrum.eigenvalues for e in each])
+    np.testing.assert_allclose(all_four.spectrum.eigenvalues, squares.mean(axis=0), atol=1e-12)
+    spread = squares.var(axis=0, ddof=1) / 4
+    of_inputs = np.mean([np.diag(e.spectrum.eigenvalue_covariance) for e in each], axis=0)
+    found = np.diag(all_four.spectrum.eigenvalue_covariance)
+    np.testing.assert_allclose(found, spread + of_inputs, rtol=1e-9)
+    tau = np.asarray([e.usefulness.value for e in each])
+    assert all_four.usefulness.standard_error >= tau.std(ddof=1) / 2
+    pooled = [e.targets[0].pooled.value for e in each]
+    assert all_four.targets[0].pooled.value == pytest.approx(np.mean(pooled))
+
+
+def test_a_window_answers_under_the_numbers_of_the_corpus() -> None:
+    data, _ = corpus()
+    for context in (Knn(k=4, reference=50), MaskedKnn(k=4, n_masks=2), Rbf(gamma=1)):
+        evidence = context.fit(data, 0)
+        expected, found = evidence.rows(130, 170), within(evidence, 100, 200).rows(130, 170)
+        assert abs(found - expected).max() == 0
+
+
+def test_samples_need_no_memory_a_row() -> None:
+    n = 10**9
+    positions = sample_positions(np.broadcast_to(1.0 / n, (n,)), 0)
+    assert len(positions) == 1000
+    assert (np.diff(positions) > 0).all()
+    weighted = np.r_[np.full(5000, 1e-12), np.ones(1000)]
+    chosen = sample_positions(weighted / weighted.sum(), 0)
+    assert (chosen >= 5000).mean() > 0.99
