@@ -100,9 +100,7 @@ def test_grouped_errors_are_those_of_single_rows() -> None:
     order = np.random.default_rng(0).permutation(2000)
     evidence = context.fit(data, 3)
     P = evidence.rows(0, 2000)[order]
-    groups = [
-        Moments.zero(100, 1 / 12).add(P[i : i + 20], np.ones(20)) for i in range(0, 2000, 20)
-    ]
+    groups = [Moments.zero(100, 1 / 12).add(P[i : i + 20], np.ones(20)) for i in range(0, 2000, 20)]
     total = groups[0]
     for group in groups[1:]:
         total = total + group

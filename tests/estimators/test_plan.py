@@ -1,0 +1,181 @@
+"""The plan: which route at which size, what can be overruled, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from contexture.contexts import Context, Counts, Knn, MaskedKnn, MaskedRbf, Rbf
+from contexture.contexts.base import Extent
+from contexture.errors import ContextError, TooLargeError
+from contexture.estimators.exact import GRAM_LIMIT
+from contexture.estimators.options import DRAWS, Estimation
+from contexture.estimators.plan import (
+    LEFT_ROWS,
+    SHRINK_ROWS,
+    ContextPlan,
+    Machine,
+    gibibytes,
+    plan_context,
+    require_room,
+)
+from contexture.estimators.routes import DENSE_SIDE, GROUPS, MOMENT_ROWS, choose_route, costs_of
+
+GIB = 2**30
+
+
+def route(context: Context, n: int, **options: object) -> str:
+    machine = options.pop("machine", None)
+    found = plan_context(
+        context,
+        n,
+        16,
+        estimation=Estimation(**options),
+        machine=machine,  # type: ignore[arg-type]
+    )
+    return found.route
+
+
+@pytest.mark.parametrize(
+    ("context", "n", "expected"),
+    [
+        (Knn(k=30), GRAM_LIMIT, "exact"),
+        (Knn(k=30), 1535, "exact"),  # more than a third of all values is wanted
+        (Knn(k=30), 1536, "krylov"),
+        (Knn(k=30), 10**6, "krylov"),
+        (Knn(k=30, reference=1000), 40_000, "exact"),
+        (Knn(k=30, reference=4000), MOMENT_ROWS, "krylov"),
+        (Knn(k=30, reference=4000), MOMENT_ROWS + 1, "moments"),
+        (Knn(fraction=0.01), SHRINK_ROWS, "krylov"),
+        (Knn(fraction=0.01), SHRINK_ROWS + 1, "moments"),
+        (Knn(fraction=0.01, reference="all"), SHRINK_ROWS + 1, "krylov"),
+        (Rbf(gamma=1), DENSE_SIDE, "exact"),
+        (Rbf(gamma=1), DENSE_SIDE + 1, "matrix-free"),
+        (Rbf(gamma=1), SHRINK_ROWS, "matrix-free"),
+        (Rbf(gamma=1), SHRINK_ROWS + 1, "moments"),
+        (Rbf(gamma=1, reference="all"), 10**6, "matrix-free"),
+        (Rbf(gamma=1, reference=2000), MOMENT_ROWS, "exact"),
+        (MaskedRbf(gamma=1, reference=2000), MOMENT_ROWS + 1, "moments"),
+        (MaskedRbf(gamma=1), DENSE_SIDE + 1, "exact"),
+        (MaskedKnn(k=30, n_masks=5), 10_000, "krylov"),
+    ],
+    ids=str,
+)
+def test_the_rule_at_its_borders(context: Context, n: int, expected: str) -> None:
+    assert route(context, n) == expected
+
+
+def test_one_worker_or_all_of_them() -> None:
+    context = Knn(k=30)
+    small, large = Machine(2 * GIB), Machine(64 * GIB)
+    assert route(context, 10**6, machine=large) == "krylov"
+    assert route(context, 10**6, machine=small) == "distributed"
+    # A dense operator over drawn references that does not fit is kept as moments.
+    kernel = Rbf(gamma=1, reference=4000)
+    assert route(kernel, 40_000, machine=large) == "exact"
+    assert route(kernel, 40_000, machine=small) == "moments"
+
+
+def test_choices_can_be_overruled() -> None:
+    assert route(Knn(k=30), 1000, route="krylov") == "krylov"
+    assert route(Knn(k=30), 10**5, route="distributed") == "distributed"
+    assert route(Knn(k=30), 10**5, route="exact") == "exact"
+    assert route(Rbf(gamma=1), 1000, route="matrix-free") == "matrix-free"
+    assert route(Knn(k=3, reference=100), 1000, route="moments") == "moments"
+    found = plan_context(
+        Knn(k=3, reference=100), 10**6, 16, estimation=Estimation(draws=7), chunk_rows=1000
+    )
+    assert (found.draws, found.chunk_rows, found.blocks) == (7, 1000, 1000)
+    assert plan_context(Knn(k=3, reference=100), 10**6, 16).draws == DRAWS
+    kept = [Estimation(left_functions=choice) for choice in ("auto", "always", "never")]
+    plans = [plan_context(Knn(k=3), LEFT_ROWS + 1, 4, estimation=each) for each in kept]
+    assert [plan.left_functions for plan in plans] == [False, True, False]
+    assert plan_context(Knn(k=3), LEFT_ROWS, 4).left_functions
+    assert plans[1].memory_bytes > plans[0].memory_bytes
+
+
+def test_the_plan_picks_the_references_for_a_wanted_error() -> None:
+    sizes = []
+    for error in (0.02, 0.01, 0.005):
+        options = Estimation(reference_error=error, draws=2)
+        found = plan_context(Rbf(gamma=2), 10**6, 8, estimation=options)
+        assert found.resolved.label == found.context == "rbf-2"
+        assert found.columns == found.resolved.reference_size(10**6)  # type: ignore[attr-defined]
+        sizes.append(found.columns)
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2]
+
+
+@pytest.mark.parametrize(
+    ("context", "wanted", "message"),
+    [
+        (Knn(k=5), "moments", "needs drawn references, and all 1000 context values are used"),
+        (Rbf(gamma=1), "krylov", "route 'krylov' is for sparse operators, and that of a rbf"),
+        (Rbf(gamma=1), "distributed", "route 'distributed' is for sparse operators"),
+        (Knn(k=5), "matrix-free", "is for kernels .rbf., and this is a knn context"),
+    ],
+)
+def test_routes_that_do_not_suit(context: Context, wanted: str, message: str) -> None:
+    with pytest.raises(ContextError, match=message):
+        route(context, 1000, route=wanted)
+
+
+def test_moments_take_the_same_memory_at_any_size() -> None:
+    plans = [plan_context(Knn(fraction=0.01, reference=2048), n, 16) for n in (10**6, 10**8)]
+    assert plans[0].memory_bytes == plans[1].memory_bytes < GIB
+    assert plans[0].disk_bytes == plans[1].disk_bytes
+    assert [plan.blocks for plan in plans] == [GROUPS, GROUPS]
+    assert plans[1].work > 50 * plans[0].work
+    assert plans[0].passes == 1
+    assert plans[0].read_bytes == 8 * 16 * 10**6
+
+
+def test_a_basis_that_does_not_fit_goes_to_disk() -> None:
+    extent = Extent(10**6, 10**6, 3 * 10**7, True, 100.0)
+    whole = costs_of("krylov", extent, D=16, rank=512, left=0)
+    less = costs_of("krylov", extent, D=16, rank=512, left=0, room=9 * whole.memory_bytes // 10)
+    assert less.solver_bytes < whole.solver_bytes
+    assert less.memory_bytes < whole.memory_bytes
+    assert less.disk_bytes > whole.disk_bytes
+    double = costs_of("krylov", extent, D=16, rank=512, left=0, double=True)
+    assert double.solver_bytes == 2 * whole.solver_bytes - 8 * 8 * 10**6
+    context = Knn(k=30)
+    assert choose_route(context, extent, 512, Estimation(), None) == "krylov"
+
+
+def refused(plan: ContextPlan, memory: int) -> str:
+    with pytest.raises(TooLargeError) as caught:
+        require_room([plan], Machine(memory))
+    return str(caught.value)
+
+
+def test_what_does_not_fit_is_refused_with_what_would() -> None:
+    whole = plan_context(Rbf(gamma=1), 200_000, 8, estimation=Estimation(route="exact"))
+    assert "give the context a 'reference' of a few thousand rows or" in refused(whole, 8 * GIB)
+    neighbours = plan_context(Knn(k=5), 10**6, 8, estimation=Estimation(route="krylov"))
+    assert "set route to 'distributed', choose a smaller max_rank than 512" in refused(
+        neighbours, GIB
+    )
+    drawn = plan_context(Rbf(gamma=1, reference=8000), 10**6, 8)
+    assert "choose a 'reference' smaller than 8,000" in refused(drawn, GIB)
+    masked = plan_context(MaskedRbf(gamma=1), 50_000, 8)
+    assert "context 'masked-rbf-1' on 50,000 rows needs about" in refused(masked, GIB)
+    require_room([drawn], Machine(16 * GIB))
+    with pytest.raises(TooLargeError, match="of disk, and 1.0 GiB are free"):
+        require_room([drawn], Machine(16 * GIB, disk=GIB))
+
+
+def test_files_are_planned_by_their_size(tmp_path: object) -> None:
+    extent = Extent(10**6, 300, 10**7, True, 10.0)
+    context = Counts.model_construct(kind="counts", name="c")
+    assert choose_route(context, extent, 299, Estimation(), None) == "exact"
+    wide = Extent(10**6, 5 * 10**5, 10**7, True, 10.0)
+    assert choose_route(context, wide, 512, Estimation(), None) == "krylov"
+
+
+def test_sizes_for_people() -> None:
+    assert [gibibytes(x) for x in (3.2 * GIB, 40 * 2**20, 2048, 12)] == [
+        "3.2 GiB",
+        "40 MiB",
+        "2.0 KiB",
+        "12 B",
+    ]
