@@ -14,7 +14,6 @@ MEDIAN_SAMPLE = 5000
 
 __all__ = [
     "MEDIAN_SAMPLE",
-    "centred_squared_distances",
     "median_squared_distance",
     "nearest",
     "squared_distances",
@@ -33,11 +32,7 @@ def squared_distances(X: FloatArray, R: FloatArray) -> FloatArray:
     rows cancel digits; the error is a few units of rounding of ‖x‖² + ‖r‖² after the move.
     """
     centre = np.median(R, axis=0)
-    return centred_squared_distances(X - centre, R - centre)
-
-
-def centred_squared_distances(X: FloatArray, R: FloatArray) -> FloatArray:
-    """As `squared_distances`, of rows that were moved to the median of ``R`` already."""
+    X, R = X - centre, R - centre
     distances = X @ R.T
     distances *= -2.0
     distances += np.einsum("ij,ij->i", X, X)[:, None]

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ConfigDict, Field, model_validator
-from scipy.sparse import csr_array
 
 from contexture.contexts.base import Extent
+from contexture.contexts.knn_rows import KnnRows
 from contexture.contexts.neighbours import (
     ALWAYS_EXACT,
     EXACT_UP_TO,
@@ -22,13 +20,10 @@ from contexture.contexts.neighbours import (
 from contexture.contexts.reference import (
     ReferenceContext,
     draw_reference,
-    new_rows,
-    own_positions,
     read_rows,
 )
-from contexture.contexts.search import References
 from contexture.errors import ContextError
-from contexture.inputs import Features, FloatArray, IntArray, RowsOfX
+from contexture.inputs import Features, RowsOfX
 
 
 class KnnFields(ReferenceContext):
@@ -195,94 +190,3 @@ class Knn(KnnFields):
 def descent_work(k: int, D: int) -> float:
     """Give the operations a row that nearest-neighbour descent takes, roughly."""
     return 60.0 * k * (2.0 * D + 20)
-
-
-@dataclass(frozen=True)
-class KnnRows:
-    """Rows of the KNN context: computed on demand, or from neighbours found before.
-
-    Parameters
-    ----------
-    X : array of shape (n, D)
-        All rows, read by slices.
-    references : ndarray of shape (m, D)
-        The rows that are context values.
-    positions : ndarray of shape (m,)
-        Where the references stand among the rows, ascending.
-    k : int
-        Neighbours of a row.
-    include_self : bool
-        Whether a row that is a reference counts as its own neighbour.
-    input_weights, context_values, details
-        As in `ConditionalRows`.
-    neighbours : array of int, shape (n, k), optional
-        Neighbours of all rows among the references, read by slices.
-    """
-
-    X: RowsOfX
-    references: FloatArray
-    positions: IntArray
-    k: int
-    include_self: bool
-    input_weights: FloatArray
-    context_values: npt.NDArray[Any]
-    details: Mapping[str, Any]
-    neighbours: RowsOfX | None = None
-    sparse = True
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """``(n, m)``."""
-        return int(self.X.shape[0]), len(self.references)
-
-    @cached_property
-    def searched(self) -> References:
-        """The references, made ready for many searches."""
-        return References.of(self.references)
-
-    def entries(self, start: int, stop: int) -> int:
-        """K entries a row."""
-        return (stop - start) * self.k
-
-    def rows(self, start: int, stop: int) -> csr_array:
-        """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
-        return uniform_rows(self.nearest(start, stop), len(self.references))
-
-    def nearest(self, start: int, stop: int) -> IntArray:
-        """Neighbours of rows ``start`` to ``stop`` among the references, shape (r, k)."""
-        if self.neighbours is not None:
-            return np.asarray(self.neighbours[start:stop], dtype=np.int64)
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
-        own = own_positions(self.positions, start, start + len(X))
-        return self.searched.nearest(X, self.k, own, self.include_self)
-
-    def rows_of(self, X: npt.ArrayLike, own: npt.ArrayLike | None = None) -> csr_array:
-        """P of any inputs; neighbours are searched exactly.
-
-        Parameters
-        ----------
-        X : array-like of shape (r, D)
-            Inputs, in the features of the corpus.
-        own : array-like of int, shape (r,), optional
-            Where each input stands among the references, −1 if it is none; by default none is.
-
-        Returns
-        -------
-        csr_array of shape (r, m)
-
-        Raises
-        ------
-        InputError
-            If the shapes do not fit, or X is not finite.
-        """
-        matrix, places = new_rows(X, own, self.references)
-        found = self.searched.nearest(matrix, self.k, places, self.include_self)
-        return uniform_rows(found, len(self.references))
-
-
-def uniform_rows(neighbours: IntArray, m: int) -> csr_array:
-    """P with 1/K at the K listed columns of each row; columns sorted within a row."""
-    r, k = neighbours.shape
-    indices = np.sort(neighbours, axis=1).ravel()
-    pointers = np.arange(0, r * k + 1, k)
-    return csr_array((np.full(r * k, 1.0 / k), indices, pointers), shape=(r, m))

@@ -12,7 +12,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from contexture.contexts.search import nearest, sort, squared
+from contexture.contexts.search import nearest
+from contexture.contexts.selection import sort, squared
 from contexture.errors import ContextError
 from contexture.inputs import FloatArray, IntArray
 
@@ -183,7 +184,8 @@ def _pair_distances(
     X: FloatArray, rows: IntArray, positions: npt.NDArray[np.integer[Any]]
 ) -> FloatArray:
     difference = X[rows][:, None, :] - X[positions]
-    return np.einsum("ijk,ijk->ij", difference, difference)
+    squares: FloatArray = np.einsum("ijk,ijk->ij", difference, difference)
+    return squares
 
 
 def _descend(X: FloatArray, k: int, seed: int, threads: int | None) -> npt.NDArray[np.int32]:
@@ -220,7 +222,7 @@ def _single(X: FloatArray) -> npt.NDArray[np.float32]:
     return single
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _restore(X, graph, include_self, positions):  # type: ignore[no-untyped-def]
     """Order what was found by exact distance and row; tells which rows have too few."""
     (n, k), wide = positions.shape, graph.shape[1]

@@ -45,7 +45,7 @@ def add_pairs(
     _add_pairs(np.sort(neighbours, axis=1), weights, out)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _count_pairs(neighbours, out):  # type: ignore[no-untyped-def]
     r, k = neighbours.shape
     for i in range(r):
@@ -56,7 +56,7 @@ def _count_pairs(neighbours, out):  # type: ignore[no-untyped-def]
                 into[row[b]] += 1
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _add_pairs(neighbours, weights, out):  # type: ignore[no-untyped-def]
     r, k = neighbours.shape
     for i in range(r):
@@ -67,7 +67,7 @@ def _add_pairs(neighbours, weights, out):  # type: ignore[no-untyped-def]
                 into[row[b]] += weight
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def add_counts(neighbours, table):  # type: ignore[no-untyped-def]
     """Add 1 to ``table[i, a]`` for every neighbour a of row i; ``table`` has shape (r, m)."""
     r, k = neighbours.shape
@@ -83,7 +83,7 @@ def rows_of_counts(table: npt.NDArray[np.int32], total: int) -> csr_array:
     return csr_array((counts / total, columns, pointers), shape=table.shape)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _stored(table, size):  # type: ignore[no-untyped-def]
     columns, counts = np.empty(size, np.int32), np.empty(size, np.int32)
     n = 0
@@ -113,7 +113,7 @@ def rows_of_lists(lists: npt.NDArray[np.int32], m: int, total: int) -> csr_array
     return csr_array((counts / total, columns, pointers), shape=(len(lists), m))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _distinct(lists):  # type: ignore[no-untyped-def]
     found = np.zeros(len(lists), np.int64)
     for i in range(len(lists)):
@@ -124,7 +124,7 @@ def _distinct(lists):  # type: ignore[no-untyped-def]
     return found
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _run_lengths(lists, size):  # type: ignore[no-untyped-def]
     columns, counts = np.empty(size, np.int32), np.zeros(size, np.int32)
     n = -1
