@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def features(name: str) -> FloatArray:
-    """Encoded features of a data set, shape (n, D), as an audit would make them."""
+    """Return the encoded features of a data set as an audit makes them, shape (n, D)."""
     if name == "abalone":
         corpus = cx.readers.Csv(
             path=str(ROOT / "examples/data/abalone.csv"), targets=("rings",)
