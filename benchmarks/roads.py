@@ -30,8 +30,13 @@ from contexture.inputs import FloatArray
 
 ROOT = Path(__file__).resolve().parent.parent
 RANK = 512
-DRAWS = {250: 12, 500: 12, 700: 8, 1000: 8, 1400: 8, 2000: 8, 2800: 4, 4000: 4}
-"""How many draws of each size; at most half of the rows are drawn."""
+SIZES = (250, 500, 700, 1000, 1400, 2000, 2800, 4000)
+LARGE_SIZES = (250, 500, 1000, 2000, 4000)
+"""Above 10 000 rows; everywhere at most half of the rows are drawn."""
+
+MANY = 10_000
+DRAWS, LAST_DRAWS = 8, 4
+"""Draws of each size, and of the last one."""
 
 SOURCES: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
     "health_insurance": ("Ecdat", "HI", "whrswk", ("rownames", "wght")),
@@ -48,20 +53,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--gamma", type=float, default=3.0)
     parser.add_argument("--rows", type=int, help="rows drawn of each data set; all by default")
     parser.add_argument("--kernel-rows", type=int, default=6000, help="the same for RBF")
-    parser.add_argument("--sizes", type=int, nargs="+", default=list(DRAWS))
+    parser.add_argument("--sizes", type=int, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
-    started, runs = time.perf_counter(), []
+    started = time.perf_counter()
+    content: dict[str, Any] = {
+        "benchmark": "roads", "machine": describe(), "rank": RANK,
+        "fraction": options.fraction, "gamma": options.gamma, "runs": [],
+    }  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     for name in options.data:
         X = features(name)
         for context in (Knn(fraction=options.fraction), Rbf(gamma=options.gamma)):
-            rows = options.kernel_rows if context.kind == "rbf" else options.rows
-            runs.append(compare(name, some_rows(X, rows), context, options.sizes))
-    content = {"benchmark": "roads", "machine": describe(), "rank": RANK,
-               "fraction": options.fraction, "gamma": options.gamma,
-               "seconds": time.perf_counter() - started, "runs": runs}  # fmt: skip
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(content) + "\n")
+            part = some_rows(X, options.kernel_rows if context.kind == "rbf" else options.rows)
+            sizes = options.sizes or (SIZES if len(part) <= MANY else LARGE_SIZES)
+            content["runs"].append(compare(name, part, context, sizes))
+            content["seconds"] = time.perf_counter() - started
+            options.out.write_text(json.dumps(content) + "\n")
     return 0
 
 
@@ -109,7 +117,7 @@ def compare(name: str, X: FloatArray, context: Context, sizes: Sequence[int]) ->
         if 2 * m > len(X):
             continue
         estimate = context.model_copy(update={"reference": m})
-        for seed in range(1, DRAWS.get(m, 4) + 1):
+        for seed in range(1, (DRAWS if m < max(SIZES) else LAST_DRAWS) + 1):
             spectrum, took = _decompose(inputs, estimate, seed)
             draws.append({"m": m, "seed": seed, "seconds": took, **_kept(spectrum)})
         print(f"{name} {context.label} m={m}: {took:.1f} s a draw", file=sys.stderr)

@@ -57,7 +57,7 @@ def coverage(run: Run, m: int, level: float = 0.95) -> tuple[float, float, int]:
 
 
 def power_law(m: Sequence[float], error: Sequence[float]) -> tuple[float, float]:
-    """a and b of error ≈ a·m^(−b), by least squares of the logarithms."""
+    """Fit error ≈ a·m^(−b) by least squares of the logarithms; returns a and b."""
     slope, level = np.polyfit(np.log(m), np.log(np.maximum(error, 1e-12)), 1)
     return float(np.exp(level)), float(-slope)
 
