@@ -144,14 +144,17 @@ SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
 
 def results(contents: Sequence[Content]) -> str:
     """Return the Markdown of all results."""
-    lines: list[str] = []
+    machines = list(dict.fromkeys(machine(content) for content in contents))
+    one = len(machines) == 1
+    lines = [f"Machine: {machines[0]}", ""] if one else []
     for name, (title, section) in SECTIONS.items():
         mine = [content for content in contents if content["benchmark"] == name]
         if mine:
             lines += [title, ""]
             for content in mine:
                 lines += section(content)
-            lines += ["", f"Machine: {machine(mine[-1])}", ""]
+                lines += [] if one else ["", f"Machine: {machine(content)}", ""]
+            lines.append("")
     return "\n".join(lines)
 
 

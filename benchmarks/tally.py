@@ -52,10 +52,12 @@ class Tally:
     ----------
     nonzeros : int
         Stored entries of the operator.
+    side : int
+        Its smaller side. A connected part that is solved apart has its share of the entries.
     """
 
-    def __init__(self, nonzeros: int) -> None:
-        self.nonzeros = nonzeros
+    def __init__(self, nonzeros: int, side: int) -> None:
+        self.nonzeros, self.side = nonzeros, side
         self.work: dict[str, Work] = {}
         self._depth = 0
 
@@ -85,9 +87,9 @@ class Tally:
                 work = self._of(V.dtype)
                 work.passes += 1
                 work.columns += width
-                work.sparse_flops += 4.0 * self.nonzeros * width
-                item = V.dtype.itemsize
-                work.sparse_bytes += 2.0 * self.nonzeros * (item + 4) + 4.0 * side * width * item
+                entries, item = self.nonzeros * side / self.side, V.dtype.itemsize
+                work.sparse_flops += 4.0 * entries * width
+                work.sparse_bytes += 2.0 * entries * (item + 4) + 4.0 * side * width * item
             self._depth += 1  # products that call products count once
             try:
                 return method(instance, V, *more, **named)
@@ -99,7 +101,8 @@ class Tally:
     def _dense(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
         def counted(basis: Any, X: Any, *more: Any, **named: Any) -> Any:
-            rows = len(more[0]) if more and hasattr(more[0], "shape") else basis.used
+            given = more[0] if more else None  # how many columns, or one coefficient for each
+            rows = basis.used if given is None else given if isinstance(given, int) else len(given)
             self._add(basis, rows, X.shape[1])
             return method(basis, X, *more, **named)
 
