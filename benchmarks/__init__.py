@@ -1,0 +1,1 @@
+"""Benchmarks: how fast, how frugal and how exact, against the other ways to a spectrum."""

@@ -1,0 +1,133 @@
+"""An RBF context on n rows: the matrix stored in float64 against products without a matrix.
+
+    python -m benchmarks.kernels --sizes 20000 --out benchmarks/results/kernels.json
+
+Both start from the features, so that computing the kernel counts for both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from scipy.sparse import linalg as splinalg
+
+import contexture as cx
+from benchmarks.data import mixture
+from benchmarks.machine import describe
+from benchmarks.measure import Unavailable, measured, report, watched
+from benchmarks.spectra import errors
+from contexture.contexts import Rbf
+from contexture.inputs import FloatArray
+
+SEED = 0
+GAMMAS = {"slow decay": 7.0, "fast decay": 3.0}
+"""In units of the median squared distance: s_512² near 0.1, and below 1e-4."""
+REFERENCES = ("stored-float64", "stored-propack")
+
+
+def _operator(X: FloatArray, gamma: float) -> cx.ExpectationOperator:
+    n = len(X)
+    if 3.5 * 8 * n**2 > psutil.virtual_memory().available:
+        raise Unavailable(f"P and its working copies take {3.5 * 8 * n**2 / 2**30:.0f} GiB")
+    return cx.operator_of(X, Rbf(gamma=gamma))
+
+
+def stored(X: FloatArray, gamma: float, rank: int) -> FloatArray:
+    """Decompose the stored float64 matrix, to 1e-10."""
+    operator = _operator(X, gamma)
+    return cx.decompose_operator(operator, rank, tolerance=1e-10, seed=SEED).eigenvalues
+
+
+def propack(X: FloatArray, gamma: float, rank: int) -> FloatArray:
+    """Decompose the stored float64 matrix by PROPACK."""
+    M = _operator(X, gamma).normalised()
+    start = np.random.default_rng(SEED).normal(size=len(X))
+    s = splinalg.svds(M, rank + 1, solver="propack", v0=start, return_singular_vectors=False)
+    return np.asarray(np.sort(s)[::-1][1:] ** 2)
+
+
+def matrix_free(X: FloatArray, gamma: float, rank: int) -> FloatArray:
+    """Decompose by products with tiles that are never kept."""
+    try:
+        from contexture.estimators.kernel_products import kernel_spectrum
+    except ImportError as error:
+        raise Unavailable(f"the matrix-free route is not there ({error})") from error
+    evidence = Rbf(gamma=gamma).fit(cx.Features.from_array(X), SEED)
+    values: FloatArray = kernel_spectrum(evidence, rank, tolerance=1e-5, seed=SEED).eigenvalues
+    return values
+
+
+METHODS: dict[str, Callable[[FloatArray, float, int], FloatArray]] = {
+    "stored-float64": stored,
+    "stored-propack": propack,
+    "matrix-free": matrix_free,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the methods on the sizes and write one JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[20000])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=list(METHODS))
+    parser.add_argument("--rank", type=int, default=512)
+    parser.add_argument("--limit", type=float, default=1200, help="seconds of one run")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--folder", type=Path, default=Path("benchmarks/data"))
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    runs: list[dict[str, Any]] = []
+    for n in options.sizes:
+        for decay, gamma in GAMMAS.items():
+            runs += compare(n, decay, gamma, options)
+        content = {"benchmark": "kernels", "machine": describe(), "rank": options.rank,
+                   "runs": runs}  # fmt: skip
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(content, indent=1) + "\n")
+    return 0
+
+
+def compare(n: int, decay: str, gamma: float, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Run all methods on one size and one width."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    runs, values = {}, {}
+    for method in options.methods:
+        target = options.folder / f"rbf-{n}-{gamma:g}-{method}.npy"
+        child = [method, str(n), str(gamma), str(target.resolve()), str(options.rank)]
+        run = measured("benchmarks.kernels", ["--one", *child], options.limit, options.threads)
+        if run["status"] == "ok":
+            values[method] = np.load(target)
+            target.unlink()
+        runs[method] = {"n": n, "decay": decay, "gamma": gamma, "method": method, **run}
+        print(n, decay, method, run, file=sys.stderr)
+    reference = next((name for name in REFERENCES if name in values), None)
+    for method, found in values.items():
+        if reference is not None:
+            runs[method] |= {"reference": reference, **errors(found, values[reference])}
+    return list(runs.values())
+
+
+def one(method: str, n: int, gamma: float, target: str, rank: int) -> None:
+    """Run one method in this process, and keep its values."""
+    X = mixture(n)
+
+    def work() -> dict[str, Any]:
+        values, figures = watched(lambda: METHODS[method](X, gamma, rank))
+        np.save(target, values)
+        return dict(figures)
+
+    report(work)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        name, rows, width, path, top = sys.argv[2:]
+        one(name, int(rows), float(width), path, int(top))
+    else:
+        sys.exit(main())
