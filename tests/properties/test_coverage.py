@@ -121,7 +121,12 @@ def test_over_inputs_and_references() -> None:
         covered.append(np.abs(found.value - true) <= found.half_width())
         errors.append(found.standard_error)
         values.append(found.value)
-    print(np.mean(values, axis=0) - true, np.mean(errors, axis=0), np.mean(covered, axis=0), np.mean(errors, axis=0) / np.std(values, axis=0))
+    print(
+        np.mean(values, axis=0) - true,
+        np.mean(errors, axis=0),
+        np.mean(covered, axis=0),
+        np.mean(errors, axis=0) / np.std(values, axis=0),
+    )
     assert (np.mean(covered, axis=0) >= 0.88).all()
     assert (np.mean(covered, axis=0) <= 0.99).all()
     ratio = np.mean(errors, axis=0) / np.std(values, axis=0, ddof=1)
