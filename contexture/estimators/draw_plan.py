@@ -81,7 +81,8 @@ def choose_draws(
     InputError
         If a parameter is out of range.
     """
-    _check_positive(error=error, reference_error=reference_error, exponent=reference_exponent)
+    _check_positive(error=error, reference_error=reference_error)
+    _check_positive(reference_exponent=reference_exponent)
     for name, (low, high) in (("references", references), ("draws", draws)):
         if not 1 <= low <= high:
             raise InputError(f"{name} reach from {low} to {high}; 1 <= fewest <= most is needed.")

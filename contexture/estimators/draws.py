@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
@@ -36,16 +37,33 @@ class Estimate:
         Standard error of that mean over reference draws; NaN if there was only one.
     input_error : ndarray of shape (...)
         Standard error over inputs, the references held fixed.
+    draws : int
+        R.
     """
 
     value: FloatArray
     draw_error: FloatArray
     input_error: FloatArray
+    draws: int
 
     @property
     def standard_error(self) -> FloatArray:
         """Of both together, sqrt(draw_error² + input_error²); NaN if there was only one draw."""
         return np.hypot(self.draw_error, self.input_error)
+
+    def half_width(self, level: float = 0.95) -> FloatArray:
+        """Half the width of an interval that holds the true value with probability ``level``.
+
+        By Student's t with the degrees of freedom of Welch and Satterthwaite: an error from R
+        draws is known to R − 1 degrees of freedom, one over many inputs to any number. On
+        simulated data 4 draws covered 83–94 times in 100 with the normal quantile and
+        @@FIG@@ with this one.
+        """
+        total, part = self.standard_error**2, self.draw_error**2
+        varies = part > 0
+        freedom = np.full(total.shape, np.inf)
+        freedom[varies] = (self.draws - 1) * (total[varies] / part[varies]) ** 2
+        return np.asarray(stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt(total))
 
 
 @dataclass(frozen=True)
@@ -67,8 +85,11 @@ class DrawSummary:
     -----
     The errors say how far the values are from those of another sample of inputs and other
     references *of the same size m*. They do not hold the bias of a finite m, which more draws do
-    not lower: the same scores at 2 m references show it. Nor do they hold that the rows of a
-    small corpus are the pool of references too, which matters unless R·m is far below n.
+    not lower, and which is the larger part where m is small: with the laws of 1200 references
+    taken for the truth, 4 draws of 40 to 160 references (n = 4000, two features) were covered 60
+    to 80 times in 100 for an RBF context, and 2 to 68 times for a KNN context. The same scores
+    at 2 m references show it. Nor do the errors hold that the rows of a small corpus are the
+    pool of references too: they were up to twice the true spread of s_1² at n below 10 m.
     """
 
     draws: int
@@ -110,7 +131,7 @@ def combine_draws(values: npt.ArrayLike, input_error: npt.ArrayLike = 0.0) -> Es
     else:
         with np.errstate(invalid="ignore"):  # an infinite decay rate has no spread
             spread = np.asarray(each.std(axis=0, ddof=1) / math.sqrt(len(each)))
-    return Estimate(np.asarray(each.mean(axis=0)), spread, of_inputs.copy())
+    return Estimate(np.asarray(each.mean(axis=0)), spread, of_inputs.copy(), len(each))
 
 
 def summarise_draws(
@@ -175,4 +196,4 @@ def _roots(squares: Estimate) -> Estimate:
     """s_i from s_i²; errors by the delta method, 0 / 0 at a value of 0 counting as 0."""
     roots = np.sqrt(np.maximum(squares.value, 0.0))
     slope = np.where(roots > 0, 0.5 / np.where(roots > 0, roots, 1.0), 0.0)
-    return Estimate(roots, squares.draw_error * slope, squares.input_error * slope)
+    return Estimate(roots, squares.draw_error * slope, squares.input_error * slope, squares.draws)

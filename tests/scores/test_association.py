@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,7 +11,7 @@ from scipy import sparse
 from contexture import ExpectationOperator, decompose_operator
 from contexture.contexts import Features, Knn
 from contexture.errors import InputError
-from contexture.scores import decay_rate, kernel_deviation, lipschitz_constant, verdict
+from contexture.scores import association, decay_rate, kernel_deviation, lipschitz_constant, verdict
 
 
 def some_operator(n: int = 20, m: int = 15, held_sparse: bool = False) -> ExpectationOperator:
@@ -131,3 +135,72 @@ def test_a_larger_neighbourhood_is_a_weaker_association() -> None:
             )
         )
     assert (np.diff(found, axis=0) < 0).all()
+
+
+class Lazy(Sequence[Any]):
+    """Blocks cut from a matrix when they are asked for."""
+
+    def __init__(self, P: Any, rows: int) -> None:
+        self.P, self.rows = P, rows
+
+    def __len__(self) -> int:
+        return -(-self.P.shape[0] // self.rows)
+
+    def __getitem__(self, block: Any) -> Any:
+        if block >= len(self):
+            raise IndexError(block)
+        return self.P[block * self.rows : (block + 1) * self.rows]
+
+
+@pytest.mark.parametrize("held_sparse", [False, True])
+@pytest.mark.parametrize("rows", [1, 6, 20])
+@pytest.mark.parametrize("room", [2**10, 2**26])
+def test_scores_stream(
+    monkeypatch: pytest.MonkeyPatch, held_sparse: bool, rows: int, room: int
+) -> None:
+    whole = some_operator(held_sparse=held_sparse)
+    lazy = ExpectationOperator(
+        Lazy(whole.conditional(), rows), whole.input_weights, whole.context_weights
+    )
+    X = np.random.default_rng(1).normal(size=(20, 3))
+    k, p = kernel(whole), whole.input_weights
+    sampled = kernel_deviation(whole, max_rows=9, seed=2)
+    monkeypatch.setattr(association, "TEMPORARY_BYTES", room)
+    monkeypatch.setattr(ExpectationOperator, "in_memory", None)
+    assert kernel_deviation(lazy).value == pytest.approx(p @ np.abs(k - 1) @ p, rel=1e-12)
+    again = kernel_deviation(lazy, max_rows=9, seed=2)
+    assert again.value == pytest.approx(sampled.value, rel=1e-12)
+    assert again.standard_error == pytest.approx(sampled.standard_error, rel=1e-12)
+    expected = lipschitz_constant(whole, X, max_rows=8).value
+    assert lipschitz_constant(lazy, X, max_rows=8).value == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("held_sparse", [False, True])
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, held_sparse: bool) -> None:
+    room = 4 * 2**20
+    monkeypatch.setattr(association, "TEMPORARY_BYTES", room)
+    n, m = 6000, 1000
+    rng = np.random.default_rng(0)
+    P: Any = rng.dirichlet(np.ones(m), size=n)
+    if held_sparse:
+        indices = rng.integers(0, m, n * 10)
+        P = sparse.csr_array((np.full(n * 10, 0.1), indices, np.arange(0, n * 10 + 1, 10)), (n, m))
+    operator = ExpectationOperator((P,), np.full(n, 1 / n), np.full(m, 1 / m))
+    tracemalloc.start()
+    kernel_deviation(operator, max_rows=1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < room + 2**19
+
+
+@pytest.mark.parametrize("held_sparse", [False, True])
+@pytest.mark.parametrize("rows", [1, 6, 20])
+def test_rows_at(held_sparse: bool, rows: int) -> None:
+    whole = some_operator(held_sparse=held_sparse)
+    P: Any = whole.conditional()
+    lazy = ExpectationOperator(Lazy(P, rows), whole.input_weights, whole.context_weights)
+    dense = P.toarray() if held_sparse else P
+    for positions in ([3, 0, 19, 7], [0], [19], [4, 4, 11, 4], list(range(20))):
+        found: Any = lazy.rows_at(np.array(positions))
+        assert sparse.issparse(found) == held_sparse
+        np.testing.assert_array_equal(found.toarray() if held_sparse else found, dense[positions])

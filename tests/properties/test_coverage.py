@@ -1,0 +1,133 @@
+"""How often 95 % intervals hold the true value, on samples from laws that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy import stats
+from threadpoolctl import threadpool_limits
+
+from contexture import ExpectationOperator, Spectrum, decompose_operator
+from contexture.contexts.rbf import kernel_rows
+from contexture.estimators.draws import combine_draws
+from contexture.estimators.influence import covariance_of, group_covariance, group_influence
+from contexture.scores import usefulness
+
+REPETITIONS = 200
+N = 300
+GROUPS = 20
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    with threadpool_limits(1):
+        yield
+
+
+def scores_of(spectrum: Spectrum) -> np.ndarray:
+    """s_1², s_2², τ."""
+    return np.append(spectrum.eigenvalues[:2], usefulness(spectrum).value)
+
+
+def finite_law(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """All inputs there are, with their context laws, and how likely each is."""
+    rng = np.random.default_rng(20)
+    law = rng.dirichlet(np.full(60, 2.0))
+    if kind == "dirichlet":
+        return rng.dirichlet(np.full(8, 0.25), size=60) @ (0.9 * np.eye(8) + 0.1 / 8), law
+    # Four blocks, left with a probability of their own: a stochastic block model.
+    block = rng.integers(0, 4, 60)
+    mixing = np.array([0.8, 0.6, 0.45, 0.3])[:, None] * np.eye(4)
+    mixing += (1 - mixing.sum(axis=1, keepdims=True)) / 4
+    return np.repeat(mixing[block], 5, axis=1) / 5, law
+
+
+@pytest.fixture(scope="module", params=["dirichlet", "blocks"])
+def replicated(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
+    P, law = finite_law(request.param)
+    true = scores_of(decompose_operator(ExpectationOperator.from_conditional(P, law)))
+    rng = np.random.default_rng(21)
+    values, errors, grouped = [], [], []
+    for _ in range(REPETITIONS):
+        rows = P[rng.choice(60, N, p=law)]
+        operator = ExpectationOperator.from_conditional(rows)
+        spectrum = decompose_operator(operator)
+        squares, right = spectrum.eigenvalues, spectrum.right
+        by_rows = covariance_of(operator, squares, right)
+        by_groups = group_covariance(
+            np.array(
+                [
+                    group_influence(part.T @ part / N, part.sum(axis=0) / N, squares, right)
+                    for part in np.split(rows, GROUPS)
+                ]
+            )
+        )
+        values.append(scores_of(spectrum))
+        for kept, covariance in ((errors, by_rows), (grouped, by_groups)):
+            replaced = Spectrum(**{**vars(spectrum), "eigenvalue_covariance": covariance})
+            of_squares = np.sqrt(np.diag(covariance)[:2])
+            kept.append(np.append(of_squares, usefulness(replaced).standard_error))
+    return {
+        "true": true,
+        "values": np.array(values),
+        "rows": np.array(errors),
+        "groups": np.array(grouped),
+    }
+
+
+@pytest.mark.parametrize("form", ["rows", "groups"])
+def test_over_inputs(replicated: dict[str, np.ndarray], form: str) -> None:
+    quantile = 1.96 if form == "rows" else stats.t.ppf(0.975, GROUPS - 1)
+    off = np.abs(replicated["values"] - replicated["true"])
+    covered = (off <= quantile * replicated[form]).mean(axis=0)
+    print(form, covered)
+    assert (covered >= 0.88).all()
+    assert (covered <= 0.99).all()
+
+
+def test_the_two_forms_agree(replicated: dict[str, np.ndarray]) -> None:
+    ratio = replicated["groups"].mean(axis=0) / replicated["rows"].mean(axis=0)
+    np.testing.assert_allclose(ratio, 1, atol=0.05)
+
+
+def rbf(X: np.ndarray, references: np.ndarray) -> ExpectationOperator:
+    squared = np.sum((X[:, None] - references[None]) ** 2, axis=2)
+    return ExpectationOperator.from_conditional(kernel_rows(squared, 0.4))
+
+
+def test_over_inputs_and_references() -> None:
+    """The truth is that of many inputs and the mean over many draws of as many references."""
+    rng = np.random.default_rng(30)
+    scale, n, m, draws, repetitions = np.array([1.5, 0.9]), 1000, 40, 4, 150
+
+    def sample(count: int) -> np.ndarray:
+        return rng.normal(size=(count, 2)) * scale
+
+    many = sample(10000)
+    true = np.mean(
+        [scores_of(decompose_operator(rbf(many, sample(m)), 20)) for _ in range(300)], axis=0
+    )
+    covered, errors, values = [], [], []
+    for _ in range(repetitions):
+        X = sample(n)
+        each = [
+            decompose_operator(rbf(X, X[rng.choice(n, m, replace=False)]), 20) for _ in range(draws)
+        ]
+        variances = np.diag(each[0].eigenvalue_covariance)[:2]
+        of_inputs = np.append(np.sqrt(variances), usefulness(each[0]).standard_error)
+        found = combine_draws([scores_of(spectrum) for spectrum in each], of_inputs)
+        covered.append(np.abs(found.value - true) <= found.half_width())
+        errors.append(found.standard_error)
+        values.append(found.value)
+    print(
+        np.mean(values, axis=0) - true,
+        np.mean(errors, axis=0),
+        np.mean(covered, axis=0),
+        np.mean(errors, axis=0) / np.std(values, axis=0),
+    )
+    assert (np.mean(covered, axis=0) >= 0.88).all()
+    assert (np.mean(covered, axis=0) <= 0.99).all()
+    ratio = np.mean(errors, axis=0) / np.std(values, axis=0, ddof=1)
+    np.testing.assert_allclose(ratio, 1, atol=0.3)
