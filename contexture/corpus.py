@@ -161,7 +161,8 @@ class Corpus:
         Returns
         -------
         ndarray of shape (n,)
-            float64, positive, with sum 1; uniform where no column was named.
+            float64, positive, with sum 1; where no column was named, one number for all rows,
+            read-only and without any memory a row.
 
         Raises
         ------
@@ -169,7 +170,7 @@ class Corpus:
             If a weight is missing, infinite, negative or zero.
         """
         if self.weights_column is None:
-            return np.full(self.rows, 1.0 / self.rows)
+            return np.broadcast_to(1.0 / self.rows, (self.rows,))
         values = self._column(self.weights_column).to_numpy(dtype=np.float64)
         wrong = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if wrong.size:

@@ -11,12 +11,12 @@ from contexture.operator import ExpectationOperator
 from contexture.scores.association import (
     Association,
     Sampled,
-    decay_rate,
     kernel_deviation,
     lipschitz_constant,
     verdict,
 )
 from contexture.scores.compatibility import Compatibility, compatibility, one_vs_rest
+from contexture.scores.decay import decay_rate
 from contexture.scores.usefulness import Usefulness, usefulness
 from contexture.spectrum import Spectrum
 
@@ -34,12 +34,15 @@ class TargetScore:
         One-vs-rest, in the order of the target's levels; empty for numbers.
     observed : int
         Rows at which the target is not missing.
+    rows : int
+        All rows.
     """
 
     target: Target
     pooled: Compatibility
     classes: tuple[Compatibility, ...]
     observed: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Evaluation:
     association : {"weak", "moderate", "strong"}
     kernel_deviation, lipschitz : Sampled
     targets : tuple of TargetScore
+    draws : int
+        Independent draws of the references over which the values are means.
     """
 
     spectrum: Spectrum
@@ -63,6 +68,7 @@ class Evaluation:
     kernel_deviation: Sampled
     lipschitz: Sampled
     targets: tuple[TargetScore, ...]
+    draws: int = 1
 
 
 def evaluate(
@@ -94,7 +100,6 @@ def evaluate(
     seed : int
         Seed of the samples that some scores are taken on.
     """
-    operator = operator.in_memory()
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
     kept = spectrum.truncated(rank_kept)
@@ -110,9 +115,11 @@ def evaluate(
 
 
 def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Target) -> TargetScore:
+    rows = len(target.values)
     if target.kind == "number":
         observed = int((target.values == target.values).sum())
-        return TargetScore(target, compatibility(operator, target.values, spectrum), (), observed)
+        pooled = compatibility(operator, target.values, spectrum)
+        return TargetScore(target, pooled, (), observed, rows)
     indicators: FloatArray = one_vs_rest(target.values, len(target.levels))
     return TargetScore(
         target=target,
@@ -122,4 +129,5 @@ def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Tar
             for level in range(len(target.levels))
         ),
         observed=int((target.values >= 0).sum()),
+        rows=rows,
     )

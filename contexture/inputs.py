@@ -27,6 +27,14 @@ class RowsOfX(Protocol):
     def __getitem__(self, key: slice, /) -> Any: ...
 
 
+class Labels(Protocol):
+    """Names of the rows: a NumPy array, or one in Zarr that is read where it is needed."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Features:
     """The inputs X as numbers, one row a sample.
@@ -35,8 +43,9 @@ class Features:
     ----------
     X : array of shape (n, D)
         Anything with ``shape`` that gives NumPy rows by slicing: NumPy or Zarr.
-    ids : ndarray of shape (n,)
-        What the corpus calls its rows; contexts that come as files refer to them.
+    ids : array of shape (n,)
+        What the corpus calls its rows; contexts that come as files refer to them. NumPy, or
+        anything that gives NumPy by slices and by positions.
     input_weights : ndarray of shape (n,)
         P_X, adding up to 1.
     fingerprint : str
@@ -44,7 +53,7 @@ class Features:
     """
 
     X: RowsOfX
-    ids: npt.NDArray[Any]
+    ids: Labels
     input_weights: FloatArray
     fingerprint: str
 
@@ -87,6 +96,11 @@ class Features:
         content.update(weights.tobytes())
         content.update("\n".join(texts).encode())
         return cls(matrix, names, weights, content.hexdigest()[:16])
+
+    @property
+    def names(self) -> npt.NDArray[Any]:
+        """All of `ids`, in memory."""
+        return np.asarray(self.ids[:])
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -71,6 +71,13 @@ def compute_scores(
         "details": attributes_of(group).get("details", {}),
     }
     write_context(
-        store, run, context.label, context.family, evaluation, features.ids, result_key, attributes
+        store,
+        run,
+        context.label,
+        context.family,
+        evaluation,
+        features.names,
+        result_key,
+        attributes,
     )
     return f"runs/{run}/contexts/{context.label}"

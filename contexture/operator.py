@@ -143,6 +143,22 @@ class ExpectationOperator:
             return sparse.csr_array(sparse.vstack(blocks, format="csr"))
         return np.concatenate(blocks)
 
+    def rows_at(self, positions: IntArray) -> Rows:
+        """Rows of P at the given inputs, in any order, shape (r, m); one pass over the blocks."""
+        ascending = np.sort(positions)
+        parts: list[Rows] = []
+        for rows, block in self._walk():
+            first, last = np.searchsorted(ascending, (rows.start, rows.stop))
+            if last > first or not parts:
+                parts.append(block[ascending[first:last] - rows.start])
+            if last == len(ascending):
+                break
+        sparse_parts = sparse.issparse(parts[0])
+        found = sparse.vstack(parts, format="csr") if sparse_parts else np.concatenate(parts)
+        back = np.argsort(np.argsort(positions, kind="stable"))
+        in_order = np.array_equal(positions, ascending)
+        return found if in_order else found[back]
+
     def in_memory(self) -> ExpectationOperator:
         """Return the same operator with P read into memory as one block."""
         return ExpectationOperator(
@@ -204,14 +220,16 @@ class ExpectationOperator:
         -------
         ndarray of shape (len(rows), len(columns))
         """
-        P = self.conditional()
-        first: Rows = P[rows]
-        second: Rows = P if columns is None else P[columns]
-        if isinstance(first, sparse.csr_array):
-            data = first.data / self.context_weights[first.indices]
-            scaled = sparse.csr_array((data, first.indices, first.indptr), shape=first.shape)
-            return np.asarray((scaled @ second.T).toarray())
-        return np.asarray((first / self.context_weights) @ second.T)
+        P = self.conditional() if columns is None else self.rows_at(columns)
+        product: Any = self.over_marginal(self.rows_at(rows)) @ P.T
+        return np.asarray(product.toarray() if sparse.issparse(product) else product)
+
+    def over_marginal(self, rows: Rows) -> Rows:
+        """P⁺(a|x) / P_A(a) for rows of P, shape (r, m)."""
+        if isinstance(rows, sparse.csr_array):
+            data = rows.data / self.context_weights[rows.indices]
+            return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
+        return np.asarray(rows / self.context_weights)
 
     @cached_property
     def total_association(self) -> float:

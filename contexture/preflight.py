@@ -10,7 +10,8 @@ import numpy as np
 from contexture.contexts.base import Context
 from contexture.corpus import Corpus
 from contexture.encodings import OneHot, Scaled
-from contexture.estimators.plan import ContextPlan, plan_context
+from contexture.estimators.options import Estimation
+from contexture.estimators.plan import ContextPlan, Machine, plan_context
 from contexture.features import Recipe
 from contexture.inputs import Features
 
@@ -34,6 +35,10 @@ class Preflight:
     dropped : tuple of str
         Constant columns that are left out of X.
     plans : tuple of ContextPlan
+    corpus : Corpus
+        What was looked through, for whoever goes on with it.
+    recipe : Recipe
+        Its preprocessing, fitted.
     """
 
     rows: int
@@ -45,6 +50,8 @@ class Preflight:
     categories: tuple[tuple[str, int], ...]
     dropped: tuple[str, ...]
     plans: tuple[ContextPlan, ...]
+    corpus: Corpus
+    recipe: Recipe
 
 
 def preflight(
@@ -52,6 +59,9 @@ def preflight(
     contexts: Sequence[Context],
     max_rank: int = 512,
     chunk_rows: int | None = None,
+    estimation: Estimation | None = None,
+    machine: Machine | None = None,
+    rank_kept: int = 128,
 ) -> Preflight:
     """Check a corpus and its contexts, and plan them; nothing is computed or written.
 
@@ -59,7 +69,7 @@ def preflight(
     ----------
     corpus : Corpus
     contexts : sequence of Context
-    max_rank, chunk_rows
+    max_rank, chunk_rows, estimation, machine, rank_kept
         As in `contexture.estimators.plan.plan_context`.
 
     Raises
@@ -73,7 +83,10 @@ def preflight(
     targets = corpus.read_targets()
     recipe = Recipe.fit(corpus)
     n, D = corpus.rows, len(recipe.columns)
-    plans = tuple(plan_context(c, n, D, max_rank, chunk_rows) for c in contexts)
+    plans = tuple(
+        plan_context(c, n, D, max_rank, chunk_rows, estimation, machine, rank_kept)
+        for c in contexts
+    )
     nothing = Features(np.broadcast_to(np.zeros(D), (n, D)), ids, weights, "")
     for context in contexts:
         if context.data_fingerprint():
@@ -91,4 +104,6 @@ def preflight(
         ),
         dropped=recipe.dropped,
         plans=plans,
+        corpus=corpus,
+        recipe=recipe,
     )

@@ -20,7 +20,8 @@ class Spectrum:
 
     Conventions, settled here once: values descend; every function has mean 0 and variance 1
     under its marginal; signs are fixed by letting the entry of μ_i with the largest modulus be
-    positive (of ν_i, where there are no μ_i). Where values repeat, only the subspace that the functions span has a meaning.
+    positive (of ν_i, where there are no μ_i). Where values repeat, only the subspace that the
+    functions span has a meaning.
 
     Attributes
     ----------

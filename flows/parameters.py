@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from contexture.contexts import AnyContext
 from contexture.contexts.base import NAME_PATTERN
+from contexture.estimators.options import Estimation
 from contexture.readers import AnyReader
 
 
@@ -134,6 +135,13 @@ class AuditParameters(BaseModel):
         title="Rows of a block",
         description="Rows computed and written at a time; chosen by size if left out.",
         json_schema_extra={"position": 9},
+    )
+
+    estimation: Estimation = Field(
+        default=Estimation(),
+        title="Estimation",
+        description="How the spectra are computed; chosen by the plan where nothing is said.",
+        json_schema_extra={"position": 10},
     )
 
     @model_validator(mode="after")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from contexture.contexts.base import Context
+from contexture.contexts.knn import Knn
+from contexture.estimators.options import Estimation
 from contexture.estimators.plan import Machine, require_room
 from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader
@@ -19,6 +23,31 @@ from tasks.progress import tell, worker_errors
 FEATURE_ROWS = 8192
 """Rows of a chunk of X, unless the configuration says otherwise."""
 
+_looked_at: tuple[Any, Preflight] | None = None
+
+
+def question_of(
+    reader: Reader,
+    contexts: Sequence[Context],
+    max_rank: int,
+    rank_kept: int,
+    chunk_rows: int | None,
+    estimation: Estimation,
+) -> tuple[Any, ...]:
+    """All that decides what a look at the corpus finds, but for the corpus itself."""
+    return reader, tuple(contexts), max_rank, rank_kept, chunk_rows, estimation
+
+
+@contextmanager
+def looked_at(question: tuple[Any, ...], found: Preflight) -> Iterator[None]:
+    """Hand on what was found a moment ago in this process, so that nothing is read twice."""
+    global _looked_at
+    before, _looked_at = _looked_at, (question, found)
+    try:
+        yield
+    finally:
+        _looked_at = before
+
 
 @task(name="check", cache_policy=NO_CACHE)
 def check(
@@ -26,23 +55,31 @@ def check(
     reader: Reader,
     contexts: Sequence[Context],
     max_rank: int,
+    rank_kept: int,
     chunk_rows: int | None,
+    estimation: Estimation,
     machine: Machine,
 ) -> Preflight:
     """Look through the corpus, plan every context, and refuse what cannot be done."""
     require_store(url)
-    found = preflight(reader.open(), contexts, max_rank, chunk_rows)
+    question = question_of(reader, contexts, max_rank, rank_kept, chunk_rows, estimation)
+    if _looked_at is not None and _looked_at[0] == question:
+        found = _looked_at[1]
+    else:
+        corpus = reader.open()
+        found = preflight(corpus, contexts, max_rank, chunk_rows, estimation, machine, rank_kept)
     require_room(list(found.plans), machine)
     return found
 
 
 @task(name="features", cache_policy=NO_CACHE)
-def write_corpus(url: str, reader: Reader, chunk_rows: int | None, force: bool) -> str:
+def write_corpus(url: str, found: Preflight, chunk_rows: int | None, force: bool) -> str:
     """Write X, ids, weights and targets; returns their key."""
     tell("features", 0, 1)
     with worker_errors("features"):
         store = Store.create(url)
-        key = write_features(store, reader.open(), chunk_rows or FEATURE_ROWS, force)
+        rows = chunk_rows or FEATURE_ROWS
+        key = write_features(store, found.corpus, rows, force, found.recipe)
     tell("features", 1, 1)
     return key
 
@@ -52,4 +89,6 @@ def fit_all(url: str, features_key: str, contexts: Sequence[Context], seed: int)
     """Fit every context once, so that one that does not fit stops the run before it begins."""
     features = read_features(Store(url), features_key)
     for context in contexts:
+        if isinstance(context, Knn) and context.approximates(features.shape[0]):
+            continue  # a long search, and all that could be refused has been looked at
         context.fit(features, seed)

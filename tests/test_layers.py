@@ -15,12 +15,12 @@ LAYERS = [
     {"corpus", "encodings", "features", "fitting", "partition", "summaries", "values"},
     {"inputs"},
     {"contexts", "readers"},
-    {"operator"},
+    {"moments", "operator", "task_moments"},
     {"spectrum"},
     {"estimators", "scores"},
-    {"evaluation", "ranking"},
+    {"evaluation", "ranking", "streaming"},
     {"store"},
-    {"jobs", "preflight", "report"},
+    {"jobs", "preflight", "report", "streamed_jobs"},
 ]
 APART = [("readers", "contexts"), ("contexts", "readers"), ("scores", "estimators"),
          ("estimators", "scores"), ("jobs", "report"), ("report", "jobs")]  # fmt: skip

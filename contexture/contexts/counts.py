@@ -89,13 +89,13 @@ class Counts(Context):
         """Read the counts and match their inputs with the corpus."""
         del seed
         table = read_table(self.path, self._columns, self.label)
-        x = positions_of(table[self.input], features.ids, self.path, self.label, "input")
+        x = positions_of(table[self.input], features.names, self.path, self.label, "input")
         counts = read_amounts(table[self.count], self.path, self.label, "count")
         codes, values = pd.factorize(table[self.context].astype(str), sort=True)
         matrix = sparse.csr_array((counts, (x, codes)), shape=(features.shape[0], len(values)))
         return MatrixRows.from_amounts(
             matrix,
-            features.ids,
+            features.names,
             np.asarray(values, dtype=object),
             self.label,
             "count",

@@ -98,7 +98,7 @@ class Graph(Context):
         del seed
         table = self._table()
         nodes = pd.concat([table[self.source], table[self.target]], ignore_index=True)
-        u, v = np.split(positions_of(nodes, features.ids, self.path, self.label, "node"), 2)
+        u, v = np.split(positions_of(nodes, features.names, self.path, self.label, "node"), 2)
         column = table.columns[2] if table.shape[1] > 2 else None
         weights = (
             np.ones(len(table))
@@ -113,8 +113,8 @@ class Graph(Context):
         matrix = sparse.csr_array((weights, (u, v)), shape=(n, n))
         return MatrixRows.from_amounts(
             matrix,
-            features.ids,
-            features.ids,
+            features.names,
+            features.names,
             self.label,
             "edge",
             {"edges": len(table), "weights": column or "every edge counts 1"},

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -12,8 +13,20 @@ from pydantic import ConfigDict, Field, model_validator
 from scipy.sparse import csr_array
 
 from contexture.contexts.base import Extent
-from contexture.contexts.distances import nearest
-from contexture.contexts.reference import ReferenceContext, draw_reference, read_rows
+from contexture.contexts.neighbours import (
+    ALWAYS_EXACT,
+    EXACT_UP_TO,
+    Neighbours,
+    approximate_neighbours,
+)
+from contexture.contexts.reference import (
+    ReferenceContext,
+    draw_reference,
+    new_rows,
+    own_positions,
+    read_rows,
+)
+from contexture.contexts.search import References
 from contexture.errors import ContextError
 from contexture.inputs import Features, FloatArray, IntArray, RowsOfX
 
@@ -45,6 +58,16 @@ class KnnFields(ReferenceContext):
         json_schema_extra={"position": 60},
     )
 
+    search: Literal["auto", "exact", "approximate"] = Field(
+        default="auto",
+        title="Search",
+        description="How neighbours among all rows are found. exact: by comparing all pairs; "
+        "approximate: by nearest-neighbour descent, with the share of right neighbours measured; "
+        "auto: exact up to 100 000 rows. Neighbours among drawn reference rows, and among up to "
+        "2000 rows, are always exact.",
+        json_schema_extra={"position": 70},
+    )
+
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
         if (self.k is None) == (self.fraction is None):
@@ -57,7 +80,23 @@ class KnnFields(ReferenceContext):
         """``-30`` or ``-0.01``, with the reference size if it is not all rows."""
         value = f"{self.k}" if self.k is not None else f"{self.fraction:g}"
         without = "" if self.include_self else "-no-self"
-        return f"-{value}{without}{self.reference_suffix}"
+        search = "" if self.search == "auto" else f"-{self.search}"
+        return f"-{value}{without}{self.reference_suffix}{search}"
+
+    def approximates(self, n: int) -> bool:
+        """Whether neighbours on n rows are found approximately."""
+        least = EXACT_UP_TO if self.search == "auto" else max(ALWAYS_EXACT, 4 * self.neighbours(n))
+        return self.search != "exact" and self.reference_size(n) == n and n > least
+
+    def draws(self, n: int) -> bool:
+        """Whether the references are a drawn sample, or the search starts from one."""
+        return super().draws(n) or self.approximates(n)
+
+    def decisive(self, n: int) -> dict[str, Any]:
+        """Keep of the search only whether it is approximate on n rows."""
+        description = super().decisive(n)
+        del description["search"]
+        return description | ({"search": "approximate"} if self.approximates(n) else {})
 
     def neighbours(self, n: int) -> int:
         """K on a corpus of n rows.
@@ -77,7 +116,7 @@ class KnnFields(ReferenceContext):
         return k
 
     def rows_over(self, features: Features, seed: int) -> KnnRows:
-        """Draw the references; the law over all features.
+        """Draw the references; the law over all features, searched exactly.
 
         Raises
         ------
@@ -114,17 +153,69 @@ class Knn(KnnFields):
 
     def extent(self, n: int, D: int) -> Extent:
         """Sparse, K entries a row."""
-        m = self.reference_size(n)
-        return Extent(n, m, n * self.neighbours(n), True, m * (2.0 * D + 20))
+        m, k = self.reference_size(n), self.neighbours(n)
+        work = descent_work(k, D) if self.approximates(n) else m * (2.0 * D + 20)
+        return Extent(n, m, n * k, True, work)
 
     def fit(self, features: Features, seed: int = 0) -> KnnRows:
-        """Draw the references."""
-        return self.rows_over(features, seed)
+        """Draw the references; find approximate neighbours, where they are asked for."""
+        if not self.approximates(features.shape[0]):
+            return self.rows_over(features, seed)
+        found = self.find_neighbours(features, seed)
+        return self.fit_found(features, found.positions, found.details)
+
+    def find_neighbours(
+        self, features: Features, seed: int = 0, threads: int | None = None
+    ) -> Neighbours:
+        """Find the approximate neighbours of all rows, to be kept for `fit_found`."""
+        self.extent(*features.shape)
+        n = features.shape[0]
+        X = read_rows(features.X, np.arange(n))
+        return approximate_neighbours(X, self.neighbours(n), seed, self.include_self, threads)
+
+    def fit_found(
+        self, features: Features, neighbours: RowsOfX, details: Mapping[str, Any]
+    ) -> KnnRows:
+        """Fit with neighbours that were found before.
+
+        Parameters
+        ----------
+        features : Features
+        neighbours : array of int32, shape (n, k)
+            Positions of `find_neighbours`: NumPy, or Zarr, read by row slices.
+        details : mapping
+            Its figures, to be kept with the operator.
+        """
+        plain = self.rows_over(features, 0)
+        return replace(plain, neighbours=neighbours, details={**plain.details, **details})
+
+
+def descent_work(k: int, D: int) -> float:
+    """Give the operations a row that nearest-neighbour descent takes, roughly."""
+    return 60.0 * k * (2.0 * D + 20)
 
 
 @dataclass(frozen=True)
 class KnnRows:
-    """Rows of the KNN context, computed on demand."""
+    """Rows of the KNN context: computed on demand, or from neighbours found before.
+
+    Parameters
+    ----------
+    X : array of shape (n, D)
+        All rows, read by slices.
+    references : ndarray of shape (m, D)
+        The rows that are context values.
+    positions : ndarray of shape (m,)
+        Where the references stand among the rows, ascending.
+    k : int
+        Neighbours of a row.
+    include_self : bool
+        Whether a row that is a reference counts as its own neighbour.
+    input_weights, context_values, details
+        As in `ConditionalRows`.
+    neighbours : array of int, shape (n, k), optional
+        Neighbours of all rows among the references, read by slices.
+    """
 
     X: RowsOfX
     references: FloatArray
@@ -134,6 +225,7 @@ class KnnRows:
     input_weights: FloatArray
     context_values: npt.NDArray[Any]
     details: Mapping[str, Any]
+    neighbours: RowsOfX | None = None
     sparse = True
 
     @property
@@ -141,27 +233,49 @@ class KnnRows:
         """``(n, m)``."""
         return int(self.X.shape[0]), len(self.references)
 
+    @cached_property
+    def searched(self) -> References:
+        """The references, made ready for many searches."""
+        return References.of(self.references)
+
     def entries(self, start: int, stop: int) -> int:
         """K entries a row."""
         return (stop - start) * self.k
 
     def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
-        return self.law(np.asarray(self.X[start:stop], dtype=np.float64), self.references, start)
+        return uniform_rows(self.nearest(start, stop), len(self.references))
 
-    def law(self, X: FloatArray, references: FloatArray, start: int) -> csr_array:
-        """P of the given rows, the first being row ``start``, among the given references."""
+    def nearest(self, start: int, stop: int) -> IntArray:
+        """Neighbours of rows ``start`` to ``stop`` among the references, shape (r, k)."""
+        if self.neighbours is not None:
+            return np.asarray(self.neighbours[start:stop], dtype=np.int64)
+        X = np.asarray(self.X[start:stop], dtype=np.float64)
         own = own_positions(self.positions, start, start + len(X))
-        neighbours = nearest(X, references, self.k, own, self.include_self)
-        return uniform_rows(neighbours, len(references))
+        return self.searched.nearest(X, self.k, own, self.include_self)
 
+    def rows_of(self, X: npt.ArrayLike, own: npt.ArrayLike | None = None) -> csr_array:
+        """P of any inputs; neighbours are searched exactly.
 
-def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
-    """Where each of the rows stands among the references; −1 if it is none of them."""
-    rows = np.arange(start, stop)
-    found = np.searchsorted(positions, rows)
-    found = np.minimum(found, len(positions) - 1)
-    return np.where(positions[found] == rows, found, -1)
+        Parameters
+        ----------
+        X : array-like of shape (r, D)
+            Inputs, in the features of the corpus.
+        own : array-like of int, shape (r,), optional
+            Where each input stands among the references, −1 if it is none; by default none is.
+
+        Returns
+        -------
+        csr_array of shape (r, m)
+
+        Raises
+        ------
+        InputError
+            If the shapes do not fit, or X is not finite.
+        """
+        matrix, places = new_rows(X, own, self.references)
+        found = self.searched.nearest(matrix, self.k, places, self.include_self)
+        return uniform_rows(found, len(self.references))
 
 
 def uniform_rows(neighbours: IntArray, m: int) -> csr_array:

@@ -16,7 +16,7 @@ from contexture.contexts.distances import (
     median_squared_distance,
     squared_distances,
 )
-from contexture.contexts.reference import ReferenceContext, draw_reference, read_rows
+from contexture.contexts.reference import ReferenceContext, draw_reference, new_rows, read_rows
 from contexture.errors import ContextError
 from contexture.inputs import Features, FloatArray, RowsOfX
 
@@ -130,12 +130,22 @@ class RbfRows:
 
     def rows(self, start: int, stop: int) -> FloatArray:
         """Rows ``start`` to ``stop`` of P, dense, shape (r, m)."""
-        return self.law(np.asarray(self.X[start:stop], dtype=np.float64), self.references, start)
+        return self._law(np.asarray(self.X[start:stop], dtype=np.float64))
 
-    def law(self, X: FloatArray, references: FloatArray, start: int) -> FloatArray:
-        """P of the given rows among the given references."""
-        del start  # where the rows stand makes no difference to a kernel
-        return kernel_rows(squared_distances(X, references), self.gamma)
+    def rows_of(self, X: npt.ArrayLike, own: npt.ArrayLike | None = None) -> FloatArray:
+        """P of any inputs, shape (r, D); dense, shape (r, m).
+
+        Where an input stands among the references, ``own``, makes no difference to a kernel.
+
+        Raises
+        ------
+        InputError
+            If the shapes do not fit, or X is not finite.
+        """
+        return self._law(new_rows(X, own, self.references)[0])
+
+    def _law(self, X: FloatArray) -> FloatArray:
+        return kernel_rows(squared_distances(X, self.references), self.gamma)
 
 
 def kernel_rows(squared: FloatArray, gamma: float) -> FloatArray:

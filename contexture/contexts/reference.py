@@ -6,24 +6,27 @@ seed it estimates the population context, and costs n·m instead of n².
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from contexture.contexts.base import Context
-from contexture.errors import ContextError
-from contexture.inputs import FloatArray, IntArray, RowsOfX
+from contexture.errors import ContextError, InputError
+from contexture.inputs import FloatArray, IntArray, Labels, RowsOfX
 
 
 class ReferenceContext(Context):
     """A context whose values are rows of the corpus: all of them, or a drawn sample."""
 
-    reference: int | None = Field(
+    reference: Annotated[int, Field(ge=2)] | Literal["all"] | None = Field(
         default=None,
-        ge=2,
         title="Reference rows",
-        description="Number of rows drawn by the seed that serve as context values; "
-        "all rows if left out.",
+        description="Number of rows drawn by the seed that serve as context values, or all. If "
+        "left out: all, and beyond 50 000 rows a number chosen by the plan (but for a KNN context "
+        "with a fixed K, which needs all).",
         json_schema_extra={"position": 50},
     )
 
@@ -35,7 +38,7 @@ class ReferenceContext(Context):
         ContextError
             If more references are asked for than there are rows.
         """
-        if self.reference is None:
+        if not isinstance(self.reference, int):
             return n
         if self.reference > n:
             raise ContextError(
@@ -46,15 +49,28 @@ class ReferenceContext(Context):
 
     def draws(self, n: int) -> bool:
         """Whether the references are a drawn sample."""
-        return self.reference is not None and self.reference < n
+        return self.draws_references(n)
+
+    def draws_references(self, n: int) -> bool:
+        """Whether the references are a drawn sample, whatever else may be drawn."""
+        return isinstance(self.reference, int) and self.reference < n
+
+    @property
+    def can_shrink(self) -> bool:
+        """Whether the context means the same over fewer references; not so with a fixed K."""
+        return getattr(self, "k", None) is None
 
     @property
     def reference_suffix(self) -> str:
         """Part of the default name that tells a drawn reference set from all rows."""
-        return "" if self.reference is None else f"-m{self.reference}"
+        return f"-m{self.reference}" if isinstance(self.reference, int) else ""
 
 
-def draw_reference(ids: np.ndarray, size: int, seed: int) -> IntArray:
+_HASHED_ROWS = 1 << 17
+"""Names hashed at a time, so that a draw from many rows holds few of them."""
+
+
+def draw_reference(ids: Labels, size: int, seed: int, draw: int = 0) -> IntArray:
     """Draw ``size`` rows by the hash of their ids, in row order.
 
     The rows with the smallest keyed hashes are taken. So the draw is uniform, does not depend on
@@ -62,12 +78,12 @@ def draw_reference(ids: np.ndarray, size: int, seed: int) -> IntArray:
 
     Parameters
     ----------
-    ids : ndarray of shape (n,)
-        Names of the rows.
+    ids : array of shape (n,)
+        Names of the rows; read in slices.
     size : int
         m <= n.
-    seed : int
-        Key of the hash.
+    seed, draw : int
+        Key of the hash: another draw is independent of the others.
 
     Returns
     -------
@@ -77,11 +93,56 @@ def draw_reference(ids: np.ndarray, size: int, seed: int) -> IntArray:
     n = len(ids)
     if size == n:
         return np.arange(n, dtype=np.int64)
-    hash_key = np.random.default_rng([seed, 0x5EED]).bytes(8).hex()
-    values = np.asarray([str(i) for i in ids.tolist()], dtype=object)
-    hashes = pd.util.hash_array(values, hash_key=hash_key, categorize=False)
-    # Equal hashes (one in 2^64) fall back to row order: argsort is stable.
-    return np.sort(np.argsort(hashes, kind="stable")[:size]).astype(np.int64)
+    key = [seed, 0x5EED] if draw == 0 else [seed, 0x5EED, draw]
+    hash_key = np.random.default_rng(key).bytes(8).hex()
+    hashes, positions = np.empty(0, dtype=np.uint64), np.empty(0, dtype=np.int64)
+    for start in range(0, n, _HASHED_ROWS):
+        part = np.asarray(ids[start : start + _HASHED_ROWS])
+        values = np.asarray([str(i) for i in part.tolist()], dtype=object)
+        new = pd.util.hash_array(values, hash_key=hash_key, categorize=False)
+        hashes = np.concatenate([hashes, new])
+        positions = np.concatenate([positions, np.arange(start, start + len(part))])
+        # Equal hashes (one in 2^64) fall back to row order: the sort is stable.
+        smallest = np.argsort(hashes, kind="stable")[:size]
+        hashes, positions = hashes[smallest], positions[smallest]
+    return np.sort(positions).astype(np.int64)
+
+
+def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
+    """Where each of the rows stands among the references; −1 if it is none of them."""
+    rows = np.arange(start, stop)
+    found = np.searchsorted(positions, rows)
+    found = np.minimum(found, len(positions) - 1)
+    return np.where(positions[found] == rows, found, -1)
+
+
+def new_rows(
+    X: npt.ArrayLike, own: npt.ArrayLike | None, references: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Check inputs from outside of the corpus, and where they stand among the references.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit, or X is not finite.
+    """
+    matrix = np.asarray(X, dtype=np.float64)
+    m, D = references.shape
+    if matrix.ndim != 2 or matrix.shape[1] != D:
+        raise InputError(
+            f"the inputs have shape {matrix.shape}; one row an input and {D} features are needed."
+        )
+    if not np.isfinite(matrix).all():
+        raise InputError("the inputs hold NaN or infinite values; give finite numbers.")
+    if own is None:
+        return matrix, np.full(len(matrix), -1, dtype=np.int64)
+    places = np.asarray(own, dtype=np.int64)
+    if places.shape != (len(matrix),) or (places < -1).any() or (places >= m).any():
+        raise InputError(
+            f"own needs one number an input, from 0 to {m - 1}, or -1 for an input that is no "
+            "reference."
+        )
+    return matrix, places
 
 
 def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> FloatArray:

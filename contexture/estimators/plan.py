@@ -1,7 +1,7 @@
 """Decide how a spectrum will be computed, and what that takes, before anything is computed.
 
 The figures are upper estimates from the shapes alone. A context that would not fit is refused
-here, with a sentence that says what would.
+here, with a sentence that says what would. The rule is `choose_route` (docs/design.md, §7).
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
+from contexture.contexts.knn import Knn
+from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
-from contexture.estimators.exact import GRAM_LIMIT
-
-BLOCK_BYTES = 32 * 2**20
-"""Size of a dense temporary of one block of rows; a block has as many rows as fit into it."""
+from contexture.estimators.draw_plan import choose_draws
+from contexture.estimators.options import DRAWS, Estimation
+from contexture.estimators.routes import Route, choose_route, costs_of
 
 MEMORY_SHARE = 0.75
 """Part of a worker's memory that a plan may fill; Dask begins to pause workers at 0.8."""
 
-_FLOAT = 8
-_SPARSE_ENTRY = 12  # a float64 and an int32
+SHRINK_ROWS = 50_000
+"""Rows above which a context over all rows becomes one over drawn references, where it means the
+same over fewer and nothing else was asked for."""
 
-LANCZOS_BASIS = 4
-"""Vectors of the Lanczos basis for every singular value wanted, as PROPACK allocates them."""
+LEFT_ROWS = 200_000
+"""Rows up to which the functions on the inputs are kept, unless something else is said."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Machine:
     memory: int
     disk: int | None = None
 
+    @property
+    def room(self) -> int:
+        """Bytes that a plan may fill on one worker."""
+        return int(self.memory * MEMORY_SHARE)
+
 
 @dataclass(frozen=True)
 class ContextPlan:
@@ -48,38 +55,63 @@ class ContextPlan:
     Attributes
     ----------
     context, family : str
+    resolved : Context
+        The context with what the plan chose for it: the size of its reference set.
     route : str
-        "dense Gram", "sparse Gram" or "Lanczos".
+        "exact", "krylov", "distributed", "matrix-free" or "moments".
     rows, columns, nonzeros : int
-        Shape of P and the entries stored.
+        Shape of P and its entries.
+    draws : int
+        Independent draws of the references.
     chunk_rows, blocks : int
         Rows of a block, and number of blocks.
     rank : int
         Singular values that will be computed.
+    left_functions : bool
+        Whether the functions on the inputs are kept.
+    passes : float
+        How often the operator, or X where no operator is held, is gone through.
+    read_bytes : float
+        What these passes read.
     disk_bytes : int
-        Size of the operator before compression.
+        Size of what is stored before compression.
     memory_bytes : int
         Peak on one worker.
+    solver_bytes : int
+        Memory that an iterative solver may fill with its basis; the rest goes to disk.
     work : float
         Floating-point operations, roughly.
     """
 
     context: str
     family: str
-    route: str
+    resolved: Context
+    route: Route
     rows: int
     columns: int
     nonzeros: int
+    draws: int
     chunk_rows: int
     blocks: int
     rank: int
+    left_functions: bool
+    passes: float
+    read_bytes: float
     disk_bytes: int
     memory_bytes: int
+    solver_bytes: int
     work: float
 
 
 def plan_context(
-    context: Context, n: int, D: int, max_rank: int = 512, chunk_rows: int | None = None
+    context: Context,
+    n: int,
+    D: int,
+    max_rank: int = 512,
+    chunk_rows: int | None = None,
+    estimation: Estimation | None = None,
+    machine: Machine | None = None,
+    rank_kept: int = 128,
 ) -> ContextPlan:
     """Plan one context on n rows of D features.
 
@@ -91,50 +123,70 @@ def plan_context(
     max_rank : int
         d_0.
     chunk_rows : int, optional
-        Rows of a block; by default as many as fill `BLOCK_BYTES` when dense.
+        Rows of a block; chosen by the route if left out.
+    estimation : Estimation, optional
+        What the user decided.
+    machine : Machine, optional
+        Decides between one worker and all of them; unlimited if left out.
+    rank_kept : int
+        Functions that the store keeps.
 
     Raises
     ------
     ContextError
-        If the context does not fit that many rows or features.
+        If the context does not fit that many rows or features, or the route does not suit it.
     """
-    extent = context.extent(n, D)
-    m, side = extent.columns, min(n, extent.columns)
-    rank = max(1, min(max_rank, side - 1))
-    chunk = min(n, chunk_rows or max(1, BLOCK_BYTES // (_FLOAT * m)))
-    # Left, right, influence and temporaries of the functions, all in float64.
-    functions = _FLOAT * rank * (4 * n + 3 * m)
-    scored = _FLOAT * 256 * n + 3 * _FLOAT * min(n, 1000) ** 2
-    if extent.sparse:
-        stored = _SPARSE_ENTRY * extent.nonzeros
-        matrices = 4 * stored  # P, M, its transpose, and blocks while they are put together
-        if side <= GRAM_LIMIT or 3 * rank > side:
-            route, solver = "sparse Gram", 3 * _FLOAT * side * side
-            work = extent.nonzeros**2 / max(1, n) + 4 / 3 * side**3
-        else:
-            route = "Lanczos"
-            solver = _FLOAT * LANCZOS_BASIS * rank * (n + m)
-            steps = LANCZOS_BASIS * rank
-            work = 4.0 * steps * extent.nonzeros + 2.0 * (n + m) * steps**2
-    else:
-        stored = _FLOAT * extent.nonzeros
-        route, matrices, solver = "dense Gram", 3 * stored, 3 * _FLOAT * side * side
-        work = 2.0 * n * m * side + 4 / 3 * side**3
-    temporaries = 5 * _FLOAT * chunk * m
+    options = estimation or Estimation()
+    chosen = resolve(context, n, options)
+    extent = chosen.extent(n, D)
+    rank = max(1, min(max_rank, min(n, extent.columns) - 1))
+    room = None if machine is None else machine.room
+    route = choose_route(chosen, extent, rank, options, room)
+    left = options.left_functions == "always" or (
+        options.left_functions == "auto" and n <= LEFT_ROWS
+    )
+    draws = (options.draws or DRAWS) if route == "moments" else 1
+    kept = min(rank, rank_kept)
+    costs = costs_of(
+        route,
+        extent,
+        D=D,
+        rank=rank,
+        left=kept if left and route != "moments" else 0,
+        draws=draws,
+        chunk_rows=chunk_rows,
+        double=options.tolerance < 1e-6,
+        room=room,
+    )
     return ContextPlan(
         context=context.label,
         family=context.family,
+        resolved=chosen,
         route=route,
         rows=n,
-        columns=m,
+        columns=extent.columns,
         nonzeros=extent.nonzeros,
-        chunk_rows=chunk,
-        blocks=-(-n // chunk),
+        draws=draws,
         rank=rank,
-        disk_bytes=stored,
-        memory_bytes=int(max(matrices + solver + functions + scored, temporaries)),
-        work=float(n * extent.row_work + work),
+        left_functions=left and route != "moments",
+        **vars(costs),
     )
+
+
+def resolve(context: Context, n: int, options: Estimation) -> Context:
+    """Return the context with a reference set chosen for it, where it has many rows and none.
+
+    A KNN context with a fixed K stays as it is: over fewer references it would be another one.
+    """
+    if n <= SHRINK_ROWS or options.route not in ("auto", "moments"):
+        return context
+    if not isinstance(context, ReferenceContext) or context.reference is not None:
+        return context
+    if not context.can_shrink:
+        return context
+    wanted = choose_draws(options.reference_error, n, draws=(options.draws or DRAWS,) * 2)
+    # The name stays: it is the same context, estimated.
+    return context.model_copy(update={"reference": wanted.reference, "name": context.label})
 
 
 def require_room(plans: list[ContextPlan], machine: Machine) -> None:
@@ -151,13 +203,13 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
         Naming the first context that needs more memory than a worker has, or the disk space
         that all need together.
     """
-    room = int(machine.memory * MEMORY_SHARE)
+    room = machine.room
     for plan in plans:
         if plan.memory_bytes > room:
             raise TooLargeError(
                 f"context '{plan.context}' on {plan.rows:,} rows needs about "
                 f"{gibibytes(plan.memory_bytes)} of memory on one worker, and "
-                f"{gibibytes(room)} may be used; {_advice(plan, room)}."
+                f"{gibibytes(room)} may be used; {_advice(plan)}."
             )
     needed = sum(plan.disk_bytes for plan in plans)
     if machine.disk is not None and needed > machine.disk:
@@ -168,18 +220,20 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
         )
 
 
-def _advice(plan: ContextPlan, room: int) -> str:
-    whole = plan.columns == plan.rows
-    if plan.family not in ("graph", "counts") and whole:
-        return (
-            "give the context a 'reference' of a few thousand rows, or give the workers more memory"
-        )
-    if plan.family not in ("graph", "counts"):
-        return (
-            f"choose a 'reference' smaller than {plan.columns:,}, a smaller max_rank than "
-            f"{plan.rank}, or give the workers more memory"
-        )
-    return f"choose a smaller max_rank than {plan.rank}, or give the workers more memory"
+def _advice(plan: ContextPlan) -> str:
+    more = "or give the workers more memory"
+    if plan.route in ("exact", "krylov") and plan.family in ("graph", "counts", "knn"):
+        return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
+    if isinstance(plan.resolved, ReferenceContext):
+        if plan.columns < plan.rows:
+            return (
+                f"choose a 'reference' smaller than {plan.columns:,}, a smaller max_rank than "
+                f"{plan.rank}, {more}"
+            )
+        by_number = isinstance(plan.resolved, Knn) and plan.resolved.k is not None
+        other = "with a 'fraction' instead of k " if by_number else ""
+        return f"give the context a 'reference' of a few thousand rows {other}{more}"
+    return f"choose a smaller max_rank than {plan.rank}, {more}"
 
 
 def gibibytes(count: int) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-from scipy import optimize
+from scipy import sparse
 from scipy.spatial import distance
 
+from contexture.contexts.base import Rows
 from contexture.contexts.reference import read_rows
 from contexture.errors import InputError
-from contexture.inputs import FloatArray, RowsOfX
+from contexture.inputs import FloatArray, IntArray, RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.scores.usefulness import Abstention
-from contexture.spectrum import Spectrum
 
 Association: TypeAlias = Literal["weak", "moderate", "strong"]
 
@@ -24,40 +25,8 @@ STRONG = 1 / 2
 WEAK = 1 / 20
 """Weak: they do so over less than this part of d_0."""
 
-
-def decay_rate(spectrum: Spectrum, max_rank: int = 512) -> float:
-    """Rate λ of s_i² ≈ exp(−λ i), i >= 1, by non-linear least squares (paper, Section 5).
-
-    Parameters
-    ----------
-    spectrum : Spectrum
-    max_rank : int
-        d_0; that many values are fitted.
-
-    Returns
-    -------
-    float
-        In [0, inf]: small for a strong association, large for a weak one; inf if all s are 0.
-    """
-    squares = spectrum.eigenvalues[:max_rank]
-    if not squares.any():
-        return float("inf")
-    index = np.arange(1, len(squares) + 1)
-
-    def loss(log_rate: float) -> float:
-        return float(np.sum((squares - np.exp(-np.exp(log_rate) * index)) ** 2))
-
-    # The loss may have flat parts, so a grid finds the valley before it is descended.
-    grid = np.linspace(np.log(1e-9), np.log(50.0), 400)
-    losses = [loss(g) for g in grid]
-    at = int(np.argmin(losses))
-    if at == 0:
-        return 0.0
-    bounds = (grid[at - 1], grid[min(at + 1, len(grid) - 1)])
-    found = optimize.minimize_scalar(
-        loss, bounds=bounds, method="bounded", options={"xatol": 1e-12}
-    )
-    return float(np.exp(found.x))
+TEMPORARY_BYTES = 64 * 2**20
+"""What `kernel_deviation` may hold beside one block of rows."""
 
 
 def verdict(rate: float, max_rank: int, abstention: Abstention = "") -> Association:
@@ -70,7 +39,7 @@ def verdict(rate: float, max_rank: int, abstention: Abstention = "") -> Associat
     Parameters
     ----------
     rate : float
-        λ from `decay_rate`.
+        λ from `contexture.scores.decay_rate`.
     max_rank : int
         d_0 as it was used.
     abstention : {"", "too weak", "too strong"}
@@ -124,14 +93,54 @@ def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: 
     else:
         rows = _draw(operator.input_weights, max_rows, seed, 0xDE)
         weights = np.full(max_rows, 1.0 / max_rows)
-    of_row = np.empty(len(rows))
-    operator = operator.in_memory()
-    for start in range(0, len(rows), 256):
-        part = slice(start, start + 256)
-        deviation = np.abs(operator.kernel(rows[part]) - 1.0)
-        of_row[part] = deviation @ operator.input_weights
+    of_row = _row_deviation(operator, rows)
     error = 0.0 if everything else float(of_row.std(ddof=1) / np.sqrt(len(rows)))
     return Sampled(float(weights @ of_row), error, len(rows))
+
+
+def _row_deviation(operator: ExpectationOperator, rows: IntArray) -> FloatArray:
+    """Σ_x' p(x') |k_X⁺(x,x') − 1| for every x in ``rows``, x' streaming by in row blocks."""
+    n, m = operator.shape
+    found = np.empty(len(rows))
+    first = operator.blocks[0]
+    # Sampled rows of a dense P fill a part of the room; if there are too many, more passes.
+    share = len(rows) if sparse.issparse(first) else max(1, TEMPORARY_BYTES // 5 // (8 * m))
+    del first
+    for start in range(0, len(rows), share):
+        part = slice(start, start + share)
+        other = operator.over_marginal(operator.rows_at(rows[part])).T
+        if sparse.issparse(other):
+            other = sparse.csr_array(other)
+        width = other.shape[1]
+        total = np.zeros(width)
+        chunk = max(1, TEMPORARY_BYTES // 4 // (16 * width))
+        for weights, block in _weighted_pieces(operator, chunk):
+            kernel = block @ other
+            if isinstance(kernel, sparse.csr_array):
+                # |0 − 1| = 1 wherever nothing is stored, and the weights add up to 1.
+                change = np.abs(kernel.data - 1.0)
+                change -= 1.0
+                change *= np.repeat(weights, np.diff(kernel.indptr))
+                total += np.bincount(kernel.indices, change, width)
+                total += weights.sum()
+            else:
+                kernel -= 1.0
+                np.abs(kernel, out=kernel)
+                total += weights @ kernel
+        found[part] = total
+    return found
+
+
+def _weighted_pieces(
+    operator: ExpectationOperator, chunk: int
+) -> Iterator[tuple[FloatArray, Rows]]:
+    """P with its input weights, at most ``chunk`` rows at a time."""
+    start = 0
+    for block in operator.blocks:
+        for at in range(0, block.shape[0], chunk):
+            piece = block[at : at + chunk]
+            yield operator.input_weights[start : start + piece.shape[0]], piece
+            start += piece.shape[0]
 
 
 def lipschitz_constant(
@@ -172,7 +181,7 @@ def lipschitz_constant(
         generator = np.random.default_rng([seed, 0x11])
         rows = np.sort(generator.choice(n, max_rows, replace=False))
     points = read_rows(X, rows)
-    kernel = operator.in_memory().kernel(rows, rows)
+    kernel = operator.kernel(rows, rows)
     steps = distance.pdist(kernel, "chebyshev")  # max over k, for every i < j
     apart = distance.pdist(points)
     distinct = apart > 0

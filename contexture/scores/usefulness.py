@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
@@ -17,6 +18,9 @@ ABSTENTION_MARGIN = 0.01
 
 NEGLIGIBLE = 0.05
 """s_1² below this is hardly an association: Eq. 4 would call a flat, tiny spectrum excellent."""
+
+BOOTSTRAP_DRAWS = 200
+"""Spectra drawn for the standard errors, which are then known to about 5 % of their size."""
 
 Abstention: TypeAlias = Literal["", "too weak", "too strong"]
 
@@ -30,9 +34,12 @@ class Usefulness:
     value : float
         τ = min_d τ_d, in (1, 1 + β]; lower is better.
     standard_error : float
-        Over inputs, context values held fixed, at the minimising d.
+        Of τ over inputs, context values held fixed, by a parametric bootstrap (see Notes).
     best_rank : int
         d* = argmin_d τ_d: how many dimensions the context deserves.
+    best_rank_standard_error : float
+        Of d*, in the same way. d* is a whole number: 0 says that every drawn spectrum has its
+        minimum at the same d.
     curve : ndarray of shape (d_0,)
         τ_1 .. τ_{d_0}.
     max_rank : int
@@ -40,11 +47,26 @@ class Usefulness:
     beta : float
     abstention : str
         Empty, or which extreme makes τ uninformative: "too weak" or "too strong".
+
+    Notes
+    -----
+    Spectra are drawn from N(s², covariance), clipped to [0, 1] and sorted, and scored again. A
+    first-order error at the minimising d goes wrong where two d give nearly the same τ_d, or
+    where the minimum stands at d_0 and τ_{d_0} is the constant 1 + β: with 8 context values and
+    two equal minima its 95 % intervals covered the true τ 44–51 times in 100, those of the
+    bootstrap 97. On KNN contexts over 60 references it was 1.2 to 2.6 times the spread over
+    samples where the minimum lay in a flat stretch, the bootstrap 1.0 to 1.2 times.
+
+    Neither holds the bias, which is of the order of (context values)/(inputs): with 60
+    references and K = 8 τ came out .021, .007 and .003 too large for 300, 1000 and 3000 inputs,
+    against standard errors of .009, .005 and .004, and the intervals covered 31, 80 and 90 times
+    in 100.
     """
 
     value: float
     standard_error: float
     best_rank: int
+    best_rank_standard_error: float
     curve: FloatArray
     max_rank: int
     beta: float
@@ -95,11 +117,8 @@ def usefulness(
     if total == 0.0:
         # A says nothing about X at all: every τ_d is 0/0 in its second term. The limit of ever
         # weaker associations is 1 + β, reached with one component.
-        return Usefulness(1 + beta, 0.0, 1, np.full(d0, 1 + beta), d0, beta, "too weak")
-    following = np.append(squares[1:], 0.0)
-    with np.errstate(divide="ignore"):
-        curve = 1.0 / (1.0 - following) + beta * np.cumsum(squares) / total  # Eq. 4
-    curve[-1] = 1 + beta  # its exact value, free of the rounding of the sum
+        return Usefulness(1 + beta, 0.0, 1, 0.0, np.full(d0, 1 + beta), d0, beta, "too weak")
+    curve = _curves(squares, beta)
     best = int(np.argmin(curve))
     abstention: Abstention = ""
     if curve[best] > 1 + beta * (1 - ABSTENTION_MARGIN):
@@ -108,10 +127,23 @@ def usefulness(
         abstention = "too weak" if weak else "too strong"
     elif squares[0] < NEGLIGIBLE:
         abstention = "too weak"
-    error = 0.0
+    errors = (0.0, 0.0)
     if isinstance(spectrum, Spectrum):
-        error = _standard_error(squares, best, beta, spectrum.eigenvalue_covariance[:d0, :d0])
-    return Usefulness(float(curve[best]), error, best + 1, curve, d0, beta, abstention)
+        errors = _standard_errors(squares, beta, spectrum.eigenvalue_covariance[:d0, :d0])
+    return Usefulness(
+        float(curve[best]), errors[0], best + 1, errors[1], curve, d0, beta, abstention
+    )
+
+
+def _curves(squares: FloatArray, beta: float) -> FloatArray:
+    """τ_1 .. τ_{d_0} along the last axis (Eq. 4); not all squares may be 0."""
+    curves: FloatArray = np.cumsum(squares, axis=-1)
+    curves /= squares.sum(axis=-1, keepdims=True)
+    curves *= beta
+    with np.errstate(divide="ignore"):
+        curves[..., :-1] += 1.0 / (1.0 - squares[..., 1:])
+    curves[..., -1] = 1 + beta  # its exact value, free of the rounding of the sum
+    return curves
 
 
 def _check(singular: FloatArray, max_rank: int, beta: float) -> None:
@@ -128,11 +160,20 @@ def _check(singular: FloatArray, max_rank: int, beta: float) -> None:
         raise InputError(f"beta is {beta}; a positive number is needed.")
 
 
-def _standard_error(squares: FloatArray, best: int, beta: float, covariance: FloatArray) -> float:
-    """Delta method at the minimising d (d itself does not move to first order)."""
-    total = squares.sum()
-    gradient = np.full(len(squares), -beta * squares[: best + 1].sum() / total**2)
-    gradient[: best + 1] += beta / total
-    if best + 1 < len(squares):
-        gradient[best + 1] += 1.0 / (1.0 - squares[best + 1]) ** 2
-    return float(np.sqrt(max(0.0, gradient @ covariance @ gradient)))
+def _standard_errors(
+    squares: FloatArray, beta: float, covariance: FloatArray
+) -> tuple[float, float]:
+    """Spread of τ and of d* over spectra drawn from N(s², covariance), always the same draws."""
+    variances, directions = linalg.eigh(covariance, driver="evd", check_finite=False)
+    # The symmetric root is continuous in the covariance, so rounding stays rounding.
+    root = (directions * np.sqrt(np.maximum(variances, 0.0))) @ directions.T
+    generator = np.random.default_rng([0xB007, len(squares)])
+    drawn = squares + generator.standard_normal((BOOTSTRAP_DRAWS, len(squares))) @ root
+    np.clip(drawn, 0.0, 1.0, out=drawn)
+    drawn.sort(axis=1)
+    drawn = drawn[:, ::-1]
+    curves = _curves(drawn[drawn[:, 0] > 0], beta)
+    empty = BOOTSTRAP_DRAWS - len(curves)  # no association at all: τ = 1 + β at d = 1, as above
+    values = np.append(curves.min(axis=1), np.full(empty, 1 + beta))
+    ranks = np.append(curves.argmin(axis=1) + 1, np.ones(empty))
+    return float(values.std(ddof=1)), float(ranks.std(ddof=1))

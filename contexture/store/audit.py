@@ -25,7 +25,7 @@ SCORES = (
 
 _SPECTRUM = ("singular_value", "standard_error", "numerical_error", "left", "right")
 
-_WITH_ERRORS = ("usefulness", "kernel_deviation", "lipschitz")
+_WITH_ERRORS = ("usefulness", "best_rank", "kernel_deviation", "lipschitz")
 
 
 def open_store(url: str, run: str | None = None) -> Audit:
@@ -179,10 +179,9 @@ class Audit:
             row["association"] = data.attrs["association"]
             row["abstains"] = bool(data.attrs["abstains"])
             row["components"] = int(data["components"].item())
-            extra = {
-                f"{score}_standard_error": data[f"{score}_standard_error"].item()
-                for score in _WITH_ERRORS
-            }
+            names = [f"{score}_standard_error" for score in _WITH_ERRORS]
+            # Runs made by an earlier version lack some.
+            extra = {each: data[each].item() if each in data else np.nan for each in names}
             for target in self.targets:
                 task = self.task(target, name)
                 row[f"compatibility[{target}]"] = task["compatibility"].item()

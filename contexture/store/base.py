@@ -91,8 +91,15 @@ class Store:
         return zarr.open_group(self.url, mode="r+", use_consolidated=False)
 
     def group(self, path: str) -> zarr.Group:
-        """Return the group at ``path``, making it if it does not exist."""
-        return self.root.require_group(path)
+        """Return the group at ``path``, making it if it does not exist.
+
+        Several processes may ask for the same one at once: only one of them makes it.
+        """
+        try:
+            return self.root.require_group(path)
+        except zarr.errors.ContainsGroupError:
+            # It was not there when Zarr looked, and was when it came to make it.
+            return self.root.require_group(path)
 
     def find(self, path: str) -> zarr.Group | None:
         """Return the group at ``path``, or None."""

@@ -76,7 +76,7 @@ def write_context(
     name: str,
     family: str,
     evaluation: Evaluation,
-    ids: np.ndarray[Any, Any],
+    ids: np.ndarray[Any, Any] | None,
     key: str,
     attributes: Mapping[str, Any],
 ) -> None:
@@ -89,8 +89,8 @@ def write_context(
     name, family : str
         Of the context.
     evaluation : Evaluation
-    ids : ndarray of shape (n,)
-        Names of the inputs.
+    ids : ndarray of shape (n,), optional
+        Names of the inputs; not needed without left functions.
     key : str
         From `result_key`.
     attributes : mapping
@@ -101,7 +101,7 @@ def write_context(
         with storage_errors(store.url):
             store.group(task).attrs.update({"target": score.target.name, "kind": score.target.kind})
         store.write(f"{task}/{name}", _task_dataset(score))
-    data = evaluation.spectrum.to_dataset(as_labels(ids))
+    data = evaluation.spectrum.to_dataset(None if ids is None else as_labels(ids))
     data["context_value"] = as_labels(data["context_value"].to_numpy())
     useful = evaluation.usefulness
     curve = np.full(evaluation.spectrum.rank, np.nan)  # over d = component; it ends at d_0
@@ -121,6 +121,7 @@ def write_context(
             "abstains": useful.abstains,
             "abstention": useful.abstention,
             "beta": useful.beta,
+            "reference_draws": evaluation.draws,
             "max_rank": useful.max_rank,
             "result_key": key,
             **attributes,
@@ -156,6 +157,10 @@ def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
             {"long_name": "over inputs, context values held fixed"},
         ),
         "best_rank": (useful.best_rank, {"long_name": "d* = argmin of tau_d"}),
+        "best_rank_standard_error": (
+            useful.best_rank_standard_error,
+            {"long_name": "over inputs, context values held fixed"},
+        ),
         "decay_rate": (
             evaluation.decay_rate,
             {
@@ -207,7 +212,7 @@ def _task_dataset(score: TargetScore) -> xr.Dataset:
             "target": score.target.name,
             "kind": score.target.kind,
             "observed": score.observed,
-            "rows": len(score.target.values),
+            "rows": score.rows,
         },
     )
     if score.classes:

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import sparse
 
-from contexture import ExpectationOperator, Spectrum, decompose_operator
+from contexture import ExpectationOperator, decompose_operator
 from contexture.contexts import Features, Knn
 from contexture.errors import InputError
 from contexture.scores import decay_rate, kernel_deviation, lipschitz_constant, verdict
@@ -34,33 +32,6 @@ def kernel(operator: ExpectationOperator) -> np.ndarray:
             for x in range(n)
         ]
     )
-
-
-def spectrum_of(squares: np.ndarray) -> Spectrum:
-    base = decompose_operator(some_operator())
-    return replace(base, singular_values=np.sqrt(squares))
-
-
-@pytest.mark.parametrize("rate", [1e-4, 0.003, 0.1, 1.0, 7.0])
-@pytest.mark.parametrize("count", [1, 5, 512])
-def test_decay_of_exact_exponentials(rate: float, count: int) -> None:
-    squares = np.exp(-rate * np.arange(1, count + 1))
-    assert decay_rate(spectrum_of(squares)) == pytest.approx(rate, rel=1e-5)
-
-
-def test_decay_is_the_least_squares_fit() -> None:
-    squares = np.sort(np.random.default_rng(0).random(40))[::-1]
-    index = np.arange(1, 41)
-    rates = np.linspace(1e-4, 1, 200001)
-    losses = [np.sum((squares - np.exp(-rate * index)) ** 2) for rate in rates[::20]]
-    found = decay_rate(spectrum_of(squares))
-    assert found == pytest.approx(rates[::20][int(np.argmin(losses))], abs=2e-4)
-
-
-def test_decay_at_the_extremes() -> None:
-    assert decay_rate(spectrum_of(np.ones(9))) == pytest.approx(0, abs=1e-8)
-    assert decay_rate(spectrum_of(np.zeros(9))) == np.inf
-    assert decay_rate(spectrum_of(np.array([0.9, 0.5, 0.1])), 1) == pytest.approx(-np.log(0.9))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from contexture import ExpectationOperator, decompose_operator
+from contexture import ExpectationOperator, Spectrum, decompose_operator
 from contexture.errors import InputError
 from contexture.scores import usefulness, verdict
 from contexture.scores.usefulness import NEGLIGIBLE
@@ -81,11 +83,9 @@ def test_from_a_spectrum_and_from_its_values() -> None:
     assert two.standard_error == 0  # nothing is known of the sampling
 
 
-def test_standard_error_is_the_derivative() -> None:
-    P = np.random.default_rng(0).dirichlet(np.full(8, 0.3), size=30)
-    spectrum = decompose_operator(ExpectationOperator.from_conditional(P))
-    found = usefulness(spectrum)
-    d, squares, step = found.best_rank - 1, spectrum.eigenvalues, 1e-7
+def first_order_error(spectrum: Spectrum) -> float:
+    """Delta method at the minimising d, by differences."""
+    d, squares, step = usefulness(spectrum).best_rank - 1, spectrum.eigenvalues, 1e-7
     gradient = []
     for i in range(len(squares)):
         moved = [
@@ -93,8 +93,66 @@ def test_standard_error_is_the_derivative() -> None:
             for h in (step, -step)
         ]
         gradient.append((moved[0] - moved[1]) / (2 * step))
-    expected = np.sqrt(np.array(gradient) @ spectrum.eigenvalue_covariance @ np.array(gradient))
-    assert found.standard_error == pytest.approx(expected, rel=1e-5)
+    return float(np.sqrt(np.array(gradient) @ spectrum.eigenvalue_covariance @ np.array(gradient)))
+
+
+def some_spectrum() -> Spectrum:
+    P = np.random.default_rng(0).dirichlet(np.full(8, 0.3), size=30)
+    return decompose_operator(ExpectationOperator.from_conditional(P))
+
+
+def test_small_errors_are_first_order() -> None:
+    spectrum = some_spectrum()
+    small = replace(spectrum, eigenvalue_covariance=1e-8 * spectrum.eigenvalue_covariance)
+    found = usefulness(small)
+    # 200 draws know a spread to 5 %.
+    assert found.standard_error == pytest.approx(first_order_error(small), rel=0.12)
+    assert found.best_rank_standard_error == 0
+
+
+def test_standard_errors_are_those_of_a_loop() -> None:
+    spectrum = some_spectrum()
+    found, squares = usefulness(spectrum), spectrum.eigenvalues
+    variances, directions = np.linalg.eigh(spectrum.eigenvalue_covariance)
+    root = directions @ np.diag(np.sqrt(np.maximum(variances, 0))) @ directions.T
+    generator = np.random.default_rng([0xB007, len(squares)])
+    scored = []
+    for normal in generator.standard_normal((200, len(squares))):
+        drawn = np.sort(np.clip(squares + root @ normal, 0, 1))[::-1]
+        scored.append(usefulness(np.sqrt(drawn)))
+    spread = np.std([one.value for one in scored], ddof=1)
+    assert found.standard_error == pytest.approx(spread, rel=1e-9)
+    spread = np.std([one.best_rank for one in scored], ddof=1)
+    assert found.best_rank_standard_error == pytest.approx(spread, rel=1e-9)
+    assert spread > 0
+
+
+def test_two_minima_alike() -> None:
+    """At d_0 the curve is the constant 1 + β: to first order τ would be without error."""
+    base = replace(
+        some_spectrum(),
+        singular_values=np.sqrt([0.4, 0.3]),
+        eigenvalue_covariance=1e-2 * np.eye(2),
+    )
+    found = usefulness(base)
+    np.testing.assert_allclose(found.curve, 2, rtol=1e-12)
+    assert found.standard_error > 0.03
+    assert 0.4 < found.best_rank_standard_error < 0.6
+
+
+def test_errors_that_reach_past_the_range() -> None:
+    """Drawn spectra may lose all association, or become 1 throughout."""
+    base = some_spectrum()
+    for size in (1e-3, 10.0):
+        for squares in (np.full(4, 1e-6), np.full(4, 1.0), np.array([1.0, 1.0, 0.0, 0.0])):
+            wide = replace(
+                base, singular_values=np.sqrt(squares), eigenvalue_covariance=size * np.eye(4)
+            )
+            found = usefulness(wide)
+            assert 0 <= found.standard_error <= 1
+            assert 0 <= found.best_rank_standard_error <= 3
+    none = usefulness(replace(base, singular_values=np.zeros(4)))
+    assert (none.standard_error, none.best_rank_standard_error) == (0, 0)
 
 
 @pytest.mark.parametrize(

@@ -43,8 +43,8 @@ def test_scores(found: Audit) -> None:
     extra = sorted(set(more.columns) - set(scores.columns))
     assert extra == sorted(
         f"{score}_standard_error"
-        for score in ("usefulness", "kernel_deviation", "lipschitz", "compatibility[y]",
-                      "compatibility[label]")
+        for score in ("usefulness", "best_rank", "kernel_deviation", "lipschitz",
+                      "compatibility[y]", "compatibility[label]")
     )  # fmt: skip
     pd.testing.assert_frame_equal(more[scores.columns], scores)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_groups(tmp_path: Path) -> None:
     store.remove("runs/a")
     store.remove("nothing/here")
     assert store.children("runs") == ["b"]
+
+
+def test_one_group_asked_for_by_many_at_once(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "a.zarr"))
+    with ThreadPoolExecutor(8) as threads:
+        for round_ in range(20):
+            paths = [f"runs/{round_}/tasks/target"] * 8
+            for group in threads.map(store.group, paths):
+                assert group.path == paths[0]
 
 
 def test_datasets(tmp_path: Path) -> None:

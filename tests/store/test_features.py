@@ -61,8 +61,8 @@ def test_whole_numbers_as_ids(tmp_path: Path, store: Store) -> None:
     frame = table().drop(columns="key")
     key = write_features(store, corpus(tmp_path, frame, id=None, weights=None), 8)
     found = read_features(store, key)
-    np.testing.assert_array_equal(found.ids, np.arange(ROWS))
-    assert found.ids.dtype == np.int64
+    np.testing.assert_array_equal(found.names, np.arange(ROWS))
+    assert found.names.dtype == np.int64
     np.testing.assert_allclose(found.input_weights, 1 / ROWS)
 
 

@@ -1,0 +1,61 @@
+"""What a user may decide about the way in which spectra are computed; the plan does the rest."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Route: TypeAlias = Literal["auto", "exact", "krylov", "distributed", "matrix-free", "moments"]
+
+DRAWS = 3
+"""Draws of references unless something else is said: the fewest that give a usable error."""
+
+
+class Estimation(BaseModel):
+    """How spectra are computed; every choice of the plan can be overruled here."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", title="Estimation")
+
+    route: Route = Field(
+        default="auto",
+        title="Route",
+        description="auto: chosen by the plan for each context. exact: dense eigenproblem of the "
+        "smaller side. krylov: block Krylov on one worker. distributed: block Krylov with "
+        "products on all workers. matrix-free: kernel tiles computed on the fly. moments: one "
+        "streaming pass over the rows, for drawn references.",
+        json_schema_extra={"position": 10},
+    )
+    tolerance: float = Field(
+        default=1e-5,
+        gt=0,
+        lt=1,
+        title="Tolerance",
+        description="Largest error of the s_i² that an iterative solver may make.",
+        json_schema_extra={"position": 20},
+    )
+    reference_error: float = Field(
+        default=0.01,
+        gt=0,
+        lt=1,
+        title="Wanted error of τ",
+        description="Standard error of τ over reference draws at which the plan aims where it "
+        "chooses the number of references.",
+        json_schema_extra={"position": 30},
+    )
+    draws: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        title="Reference draws",
+        description="Independent draws of the references of a context that is kept as moments; "
+        f"{DRAWS} if left out. With one, no error over references is known.",
+        json_schema_extra={"position": 40},
+    )
+    left_functions: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        title="Functions on the inputs",
+        description="Whether the store keeps the left singular functions, rows × functions "
+        "numbers. auto: up to 200 000 rows.",
+        json_schema_extra={"position": 50},
+    )

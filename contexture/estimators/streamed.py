@@ -1,0 +1,143 @@
+"""Spectrum of a context over m values from its moments: one dense eigenproblem of size m."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg, sparse
+from scipy.sparse import csgraph
+
+from contexture.errors import InputError
+from contexture.estimators.exact import NOISE_FLOOR
+from contexture.estimators.influence import group_covariance, group_influence
+from contexture.estimators.parts import contrasts, positions_by_part
+from contexture.inputs import FloatArray
+from contexture.moments import Moments
+from contexture.spectrum import Spectrum, fix_signs
+
+
+def moment_spectrum(
+    moments: Moments,
+    rank: int = 512,
+    groups: Iterable[Moments] = (),
+    context_values: npt.NDArray[Any] | None = None,
+    input_weights: FloatArray | None = None,
+) -> Spectrum:
+    """Decompose an operator of which only the moments over its m context values are known.
+
+    diag(p_A)^-½ E[P Pᵀ] diag(p_A)^-½ = MᵀM has the s_i² as its eigenvalues (theory.md §1, §2).
+
+    Parameters
+    ----------
+    moments : Moments
+        Of all rows.
+    rank : int
+        Number of singular values beside the trivial one; at most m − 1, less the values that
+        no row chose.
+    groups : iterable of Moments, optional
+        Moments of groups of rows of about equal mass that add up to ``moments``; they give the
+        sampling covariance of the s_i² by the jackknife that leaves one group out, to first
+        order. Taken one at a time; zeros without them.
+    context_values : ndarray of shape (m,), optional
+        Names of the values; 0 .. m-1 by default.
+    input_weights : ndarray of shape (n,), optional
+        P_X, kept with the spectrum; equal by default.
+
+    Returns
+    -------
+    Spectrum
+        Without left functions; `Spectrum.extend` gives them at any rows.
+
+    Raises
+    ------
+    InputError
+        If fewer than two context values were chosen by any row.
+    """
+    p = moments.context_weights
+    kept = np.flatnonzero(p > 0)
+    m = len(kept)
+    if m < 2:
+        raise InputError(
+            f"the operator has {moments.rows} input(s) and {m} context value(s); "
+            "two of each are needed."
+        )
+    p = p[kept]
+    root = np.sqrt(p)
+    G = moments.second_moment()[np.ix_(kept, kept)]
+    parts, of = csgraph.connected_components(sparse.csr_array(G != 0), directed=False)
+    G /= root[:, None]
+    G /= root[None, :]
+    wanted = min(rank, m - 1, max(1, moments.rows - 1))
+    values, vectors = _by_parts(G, root, of, int(parts), wanted)
+    eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
+    _, right = fix_signs(np.empty((0, 0)), vectors / root[:, None])
+    right[:, eigenvalues == 0] = np.nan
+    names = np.arange(len(moments.marginal)) if context_values is None else context_values
+    weights = input_weights
+    if weights is None:
+        weights = np.broadcast_to(1.0 / moments.rows, (moments.rows,))
+    return Spectrum(
+        singular_values=np.sqrt(eigenvalues),
+        left=np.empty((len(weights), 0)),
+        right=right,
+        eigenvalue_covariance=_covariance(groups, moments, kept, eigenvalues, right),
+        input_weights=weights,
+        context_weights=p,
+        context_values=names[kept],
+        total_association=moments.total_association,
+        components=int(parts),
+        method="moments of the context values, one dense eigenproblem",
+        noise_floor=NOISE_FLOOR,
+        numerical_error=np.full(len(eigenvalues), NOISE_FLOOR),
+    )
+
+
+def _by_parts(
+    G: FloatArray, root: FloatArray, of: np.ndarray, parts: int, wanted: int
+) -> tuple[FloatArray, FloatArray]:
+    """Top eigenpairs of G without its trivial one, each connected part solved apart."""
+    ones, _, vectors = contrasts(root, root, of, of, parts, wanted)
+    values = [ones]
+    columns = [vectors]
+    rest = wanted - len(ones)
+    for members in positions_by_part(of, parts) if rest else ():
+        count = min(rest, len(members) - 1)
+        if count < 1:
+            continue
+        piece = G if parts == 1 else G[np.ix_(members, members)]
+        trivial = root[members] / np.linalg.norm(root[members])
+        piece = piece - np.outer(trivial, trivial)
+        side = len(members)
+        found, inside = linalg.eigh(
+            piece, subset_by_index=(side - count, side - 1), overwrite_a=True, check_finite=False
+        )
+        inside -= np.outer(trivial, trivial @ inside)
+        outside = np.zeros((len(root), count))
+        outside[members] = inside[:, ::-1]
+        values.append(found[::-1])
+        columns.append(outside)
+    together = np.concatenate(values)
+    top = np.argsort(-together, kind="stable")[:wanted]
+    return together[top], np.concatenate(columns, axis=1)[:, top]
+
+
+def _covariance(
+    groups: Iterable[Moments],
+    total: Moments,
+    kept: np.ndarray,
+    eigenvalues: FloatArray,
+    right: FloatArray,
+) -> FloatArray:
+    influences = []
+    for group in groups:
+        # Among all rows, as the sums that the eigenvalues come from.
+        share = group.mass / total.mass
+        gram = group.second_moment()[np.ix_(kept, kept)] * share
+        marginal = group.context_weights[kept] * share
+        influences.append(group_influence(gram, marginal, eigenvalues, right))
+    if len(influences) < 2:
+        return np.zeros((len(eigenvalues), len(eigenvalues)))
+    return group_covariance(np.stack(influences))

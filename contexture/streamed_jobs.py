@@ -1,0 +1,180 @@
+"""What Dask workers run for contexts that are kept as moments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from contexture.contexts.base import ConditionalRows, Context
+from contexture.contexts.redraw import redrawn, within
+from contexture.corpus import Target
+from contexture.moments import Moments, in_units, unit_of
+from contexture.store.base import Store
+from contexture.store.features import count_observed, read_features, read_targets
+from contexture.store.moments import StoredMoments, write_moments, write_task_moments
+from contexture.store.results import write_context
+from contexture.streaming import Draw, Task, evaluate_draws
+from contexture.task_moments import TaskMoments, sum_of, task_columns
+
+WINDOW_BYTES = 32 * 2**20
+"""Part of X that is in memory at a time."""
+
+TILE_BYTES = 32 * 2**20
+"""Size of a dense temporary of rows × references."""
+
+
+def fit_draws(
+    url: str, features_key: str, context: Context, seed: int, draws: int
+) -> list[ConditionalRows]:
+    """Fit a context over several independent draws of its references."""
+    features = read_features(Store(url), features_key)
+    first = context.fit(features, seed)
+    return [redrawn(first, features.X, features.ids, seed, draw) for draw in range(draws)]
+
+
+def compute_moments(
+    url: str,
+    features_key: str,
+    key: str,
+    tasks_key: str,
+    evidence: Sequence[ConditionalRows],
+    shifts: Sequence[float],
+    start: int,
+    stop: int,
+    block: int,
+    rows_wanted: bool,
+    tasks_wanted: bool,
+) -> int:
+    """Stream the rows of one block and write their moments; returns the number of the block.
+
+    Parameters
+    ----------
+    url, features_key, key, tasks_key : str
+        Where things are in the store.
+    evidence : sequence of ConditionalRows
+        One a reference draw.
+    shifts : sequence of float
+        What is subtracted from each target.
+    start, stop : int
+        The rows.
+    block : int
+        Number of the block.
+    rows_wanted, tasks_wanted : bool
+        Which moments are missing.
+    """
+    store = Store(url)
+    m, unit = evidence[0].shape[1], unit_of(evidence[0])
+    found = [Moments.zero(m, unit) for _ in evidence]
+    of_tasks: list[list[list[TaskMoments]]] = [[] for _ in evidence]
+    weights = evidence[0].input_weights
+    for first, last in _windows(evidence[0], start, stop):
+        p = _mass(weights, first, last)
+        targets = read_targets(store, features_key, slice(first, last)) if tasks_wanted else ()
+        columns = [task_columns(t, s) for t, s in zip(targets, shifts, strict=False)]
+        for draw, each in enumerate(evidence):
+            windowed = within(each, first, last)
+            for low, high in _tiles(first, last, m):
+                rows = windowed.rows(low, high)
+                part = slice(low - first, high - first)
+                if rows_wanted:
+                    found[draw] = found[draw].add(rows, p[part])
+                if tasks_wanted:
+                    q = in_units(rows, 1.0)
+                    of_tasks[draw].append([TaskMoments.of(q, p[part], c[part]) for c in columns])
+            of_tasks[draw] = [_sum_targets(of_tasks[draw])] if tasks_wanted else []
+    if rows_wanted:
+        write_moments(store, key, block, found)
+    if tasks_wanted:
+        write_task_moments(store, key, tasks_key, block, [each[0] for each in of_tasks])
+    return block
+
+
+def _mass(weights: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[Any, Any]:
+    # Equal weights count 1 a row, so that sums are whole numbers and exact.
+    if weights.strides == (0,):
+        return np.ones(stop - start)
+    return np.asarray(weights[start:stop] * len(weights))
+
+
+def _windows(evidence: Any, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    D = int(getattr(evidence, "plain", evidence).X.shape[1])
+    step = max(1, WINDOW_BYTES // (8 * D))
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)
+
+
+def _tiles(start: int, stop: int, m: int) -> Iterator[tuple[int, int]]:
+    step = max(1, TILE_BYTES // (8 * m))
+    for low in range(start, stop, step):
+        yield low, min(low + step, stop)
+
+
+def _sum_targets(parts: Sequence[Sequence[TaskMoments]]) -> list[TaskMoments]:
+    return [sum_of([part[number] for part in parts]) for number in range(len(parts[0]))]
+
+
+def score_moments(
+    url: str,
+    run: str,
+    features_key: str,
+    key: str,
+    tasks_key: str,
+    result_key: str,
+    context: Context,
+    settings: dict[str, Any],
+) -> str:
+    """Decompose and score a context that is kept as moments; returns the path of its results."""
+    store = Store(url)
+    features = read_features(store, features_key)
+    stored = StoredMoments(store, key)
+    observed = count_observed(store, features_key)
+    described = read_targets(store, features_key, slice(0, 0))
+    evidence = context.fit(features, settings["seed"])
+
+    def tasks(draw: int) -> list[Task]:
+        return [
+            Task(target, stored.tasks(tasks_key, number, draw), observed[number])
+            for number, target in enumerate(described)
+        ]
+
+    evaluation = evaluate_draws(
+        [
+            Draw(
+                stored.total(draw),
+                lambda draw=draw: stored.groups(draw),  # type: ignore[misc]
+                stored.masses,
+                stored.marginals(draw),
+                stored.context_values(draw),
+                tasks(draw),
+            )
+            for draw in range(stored.draws)
+        ],
+        evidence,
+        features.X,
+        max_rank=settings["max_rank"],
+        beta=settings["beta"],
+        rank_kept=settings["rank_kept"],
+        seed=settings["seed"],
+    )
+    attributes = {
+        "description": context.model_dump(mode="json"),
+        "operator": key,
+        "features": features_key,
+        "seed": settings["seed"],
+        "details": stored.details,
+    }
+    write_context(
+        store, run, context.label, context.family, evaluation, None, result_key, attributes
+    )
+    return f"runs/{run}/contexts/{context.label}"
+
+
+def target_shifts(targets: Sequence[Target]) -> list[float]:
+    """Return a number near the middle of each numeric target; 0 for classes."""
+    shifts = []
+    for target in targets:
+        seen = target.values[~np.isnan(target.values)] if target.kind == "number" else ()
+        shifts.append(float(np.median(seen)) if len(seen) else 0.0)
+    return shifts
