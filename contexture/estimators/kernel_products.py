@@ -12,26 +12,24 @@ that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come fro
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
+from contexture.estimators.kernel_marginals import (
+    Progress,
+    Result,
+    blas_threads,
+    in_threads,
+    kernel_marginals,
+)
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the rows done so far in this pass and the rows in all."""
-
-Result = TypeVar("Result")
 
 STRIP_BYTES = 48 << 20
 """Memory of one thread's strip of M."""
@@ -43,25 +41,6 @@ _LEAST_ROWS = 64
 
 _SMALLEST_EXPONENT = -85.0
 """Smaller entries of M are raised to e^-85: below stand numbers too small for fast products."""
-
-
-@dataclass(frozen=True)
-class KernelMarginals:
-    """What one pass over the tiles tells of an RBF context.
-
-    Attributes
-    ----------
-    log_sums : ndarray of shape (n,)
-        L(x) = log Σ_a exp(−γ‖x − a‖²).
-    context_weights : ndarray of shape (m,)
-        p_A.
-    total_association : float
-        Σ_ij p_X(i) P_ij² / p_A(j) − 1.
-    """
-
-    log_sums: FloatArray
-    context_weights: FloatArray
-    total_association: float
 
 
 class KernelProducts:
@@ -102,7 +81,7 @@ class KernelProducts:
         if n == 0 or m == 0:
             raise InputError(f"P has shape {(n, m)}; rows and columns are needed.")
         self.evidence = evidence
-        self.threads = threads or _blas_threads()
+        self.threads = threads or blas_threads()
         self.strip_bytes = strip_bytes
         self.progress = progress
         self.passes = 0
@@ -116,7 +95,10 @@ class KernelProducts:
         half_references = 0.5 * np.einsum("ij,ij->i", R, R)
         self._X = np.column_stack([X, -self._half_norms, np.ones(n)])
         self._R = np.column_stack([R, np.ones(m), -half_references])
-        self.marginals = self._first_pass()
+        self.passes += 1
+        self.marginals = kernel_marginals(
+            self._X, self._R, self.input_weights, self._height(8 * m), self.threads, progress
+        )
         weights = self.marginals.context_weights
         self.kept = np.flatnonzero(weights > np.finfo(np.float64).tiny)
         self.context_weights = weights[self.kept]
@@ -164,10 +146,48 @@ class KernelProducts:
             total += part
         return across, total
 
-    def tile(self, rows: slice, columns: slice, dtype: npt.DTypeLike = np.float64) -> Floats:
+    def gram_matrix(self) -> FloatArray:
+        """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
+        side = min(self.shape)
+
+        def add(strip: Floats, rows: slice, own: Floats) -> None:
+            own += strip.T @ strip
+
+        return np.asarray(np.sum(self._accumulate(add, np.float64, (side, side)), axis=0))
+
+    def conditional(self, rows: slice | npt.NDArray[np.integer[Any]]) -> FloatArray:
+        """Rows of P over the context values kept, float64."""
+        roots = np.sqrt(self.context_weights), np.sqrt(self.input_weights[rows])
+        P = self.tile(rows, slice(None))
+        P *= roots[0]
+        P /= roots[1][:, None]
+        return P
+
+    def tile(self, rows: slice | npt.NDArray[np.integer[Any]], columns: slice) -> FloatArray:
         """Compute a part of M itself, for samples."""
         exponents = self._X[rows] @ self._R[columns].T
-        return np.asarray(np.exp(exponents), dtype=dtype)
+        return np.asarray(np.exp(exponents, out=exponents))
+
+    @property
+    def references(self) -> FloatArray:
+        """The context values as points, in units in which exp(−½ ‖x − a‖²) is the kernel."""
+        return self._R[:, :-2]
+
+    def factors(
+        self, landmarks: FloatArray
+    ) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
+        """Coordinates whose products are the exponents of D1 K_xL and of D2 K_aL.
+
+        Parameters
+        ----------
+        landmarks : ndarray of shape (l, D)
+            Points like those of `references`.
+        """
+        half = 0.5 * np.einsum("ij,ij->i", landmarks, landmarks)
+        ones = np.ones(len(landmarks))
+        of_x = np.column_stack([landmarks, ones, -half])
+        of_a = np.column_stack([landmarks, -half, ones])
+        return (self._X, of_x), (self._R, of_a)
 
     # --- strips -------------------------------------------------------------------------
 
@@ -225,71 +245,15 @@ class KernelProducts:
         narrow_tiles: Sequence[Floats] = wide_tiles
         if np.dtype(dtype) == np.float32:
             narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
-        yield from self._in_threads(fill, len(along), height)
+        yield from in_threads(fill, len(along), height, self.threads, self.progress)
 
     def _height(self, row_bytes: int) -> int:
         return int(np.clip(self.strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
 
-    def _in_threads(
-        self, work: Callable[[slice, int], Result], count: int, height: int
-    ) -> Iterator[Result]:
-        """Run ``work(rows, thread)`` over all strips; strip i is always thread i mod t's.
-
-        Sums are thus made in one order, and the same V gives the same bits.
-        """
-        strips = [slice(i, min(i + height, count)) for i in range(0, count, height)]
-        with ThreadPoolExecutor(self.threads) as pool:
-            for first in range(0, len(strips), self.threads):
-                batch: Sequence[slice] = strips[first : first + self.threads]
-                # BLAS is held to one thread only while strips are computed, not while the
-                # caller of a generator does something else.
-                with threadpool_limits(1, user_api="blas"):
-                    results = list(pool.map(work, batch, range(len(batch))))
-                yield from results
-                if self.progress is not None:
-                    self.progress(batch[-1].stop, count)
-
-    def _first_pass(self) -> KernelMarginals:
-        """Log row sums, p_A and the total association, in float64."""
-        n, m = len(self._X), len(self._R)
-        across = np.ascontiguousarray(self._R.T)
-        height = self._height(8 * m)
-        log_sums = np.empty(n)
-        first = [np.zeros(m) for _ in range(self.threads)]
-        second = [np.zeros(m) for _ in range(self.threads)]
-        held = [np.empty((height, m)) for _ in range(self.threads)]
-        self.passes += 1
-
-        def add(rows: slice, own: int) -> None:
-            strip = held[own][: rows.stop - rows.start]
-            np.matmul(self._X[rows], across, out=strip)
-            # The nearest reference is moved to distance 0, so that no row underflows.
-            top = strip.max(axis=1)
-            strip -= top[:, None]
-            np.exp(strip, out=strip)
-            sums = strip.sum(axis=1)
-            log_sums[rows] = top + np.log(sums)
-            p = self.input_weights[rows]
-            first[own] += (p / sums) @ strip
-            np.square(strip, out=strip)
-            second[own] += (p / sums**2) @ strip
-
-        for _ in self._in_threads(add, n, height):
-            pass
-        weights, squares = sum(first), sum(second)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            total = np.nansum(np.where(weights > 0, squares / weights, 0.0)) - 1.0
-        return KernelMarginals(log_sums, np.asarray(weights), max(0.0, float(total)))
-
 
 def _add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
     """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
+    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
     for start in range(0, len(total), _PIECE):
         part = slice(start, start + _PIECE)
-        total[part] += strip[:, part].T @ T
-
-
-def _blas_threads() -> int:
-    """Threads that BLAS would use, which honours OMP_NUM_THREADS and limits set around."""
-    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
-    return max(1, min(max(pools, default=1), os.cpu_count() or 1))
+        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])
