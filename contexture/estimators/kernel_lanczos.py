@@ -1,0 +1,261 @@
+"""Top eigenpairs of an operator whose products cost the same for one vector as for a hundred.
+
+Plain block Lanczos with wide blocks: entries of a kernel are computed anew for every product,
+so a filter (several products for one block) costs more than the columns that it saves. Full
+reorthogonalisation; where the basis is full, it is cut down to the best Ritz vectors and grown
+anew (thick restart).
+
+The bound. Let (θ_i, w_i), i = 1 .. j, be the first Ritz pairs, R_j their residuals, and let the
+rest of the spectrum end at θ_{j+1} + ‖R‖ or below. Then 0 <= λ_i − θ_i <= 2 ‖R_j‖² /
+(g + √(g² + 4 ‖R_j‖²)) with g = θ_i − θ_{j+1} − ‖R‖ (Li and Li 2005). That nothing larger was
+missed is taken on trust; the wide random start makes it sure but for values that repeat more
+often than a block has columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray
+
+BLOCK = 128
+EXTRA = 32
+"""Ritz values beyond those wanted: the gap to them sharpens the bound of the last wanted."""
+
+_CYCLES = 30
+_IDLE = 3
+"""Restarts after which the bound must have halved: where the values at the cut are all alike, no
+basis can tell them apart, and they are right long before the bound says so."""
+
+
+@dataclass(frozen=True)
+class TopPairs:
+    """Eigenpairs of G, the trivial one left out.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+        Descending.
+    vectors : ndarray of shape (side, k)
+        Orthonormal.
+    errors : ndarray of shape (k,)
+        Bounds on how far the values lie below the exact ones, rounding apart.
+    products : int
+        Columns that were multiplied by G.
+    """
+
+    values: FloatArray
+    vectors: Floats
+    errors: FloatArray
+    products: int
+
+
+def top_pairs(
+    gram: Callable[[Floats], Floats],
+    trivial: FloatArray,
+    count: int,
+    tolerance: float,
+    dtype: npt.DTypeLike = np.float32,
+    *,
+    seed: int = 0,
+    start: Floats | None = None,
+    block: int = BLOCK,
+    limit: int | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> TopPairs:
+    """Find the largest eigenpairs of G beside the trivial one.
+
+    Parameters
+    ----------
+    gram : callable
+        V ↦ G V, shape (side, w).
+    trivial : ndarray of shape (side,)
+        Unit eigenvector to the eigenvalue 1, deflated.
+    count : int
+        Eigenpairs wanted, below ``side``.
+    tolerance : float
+        Wanted bound of the errors.
+    dtype : float32 or float64
+        Of the vectors; what lies below is float64.
+    seed : int
+        Of the start.
+    start : ndarray of shape (side, w), optional
+        Vectors to start from, as wide as the start is good; random ones by default.
+    block : int
+        Columns of a product.
+    limit : int, optional
+        Columns of the basis; at least ``count`` + `EXTRA` + 2 ``block`` are taken.
+    progress : callable, optional
+        Called with the columns of the basis and the error bound, as far as it is known.
+
+    Returns
+    -------
+    TopPairs
+    """
+    return _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress).run(start)
+
+
+class _Lanczos:
+    def __init__(
+        self,
+        gram: Callable[[Floats], Floats],
+        trivial: FloatArray,
+        count: int,
+        tolerance: float,
+        dtype: npt.DTypeLike,
+        seed: int,
+        block: int,
+        limit: int | None,
+        progress: Callable[[int, float], None] | None,
+    ) -> None:
+        side = len(trivial)
+        self.gram, self.count, self.tolerance, self.progress = gram, count, tolerance, progress
+        self.trivial = trivial.astype(dtype)[:, None]
+        self.block = min(block, side - 1)
+        self.kept = min(count + EXTRA, side - 1)
+        wanted = limit or 4 * count + 2 * self.block
+        self.limit = min(max(wanted, self.kept + 2 * self.block), side - 1)
+        self.Q = np.empty((side, self.limit), dtype, order="F")
+        self.H = np.zeros((self.limit, self.limit))
+        self.used, self.products = 0, 0
+        self.generator = np.random.default_rng([seed, 0x6B65])
+        self.floor = 8 * float(np.finfo(dtype).eps)
+
+    def run(self, start: Floats | None) -> TopPairs:
+        random = self.generator.standard_normal((len(self.Q), self.block))
+        first = random if start is None else start[:, : self.limit]
+        new = self.orthonormal(first.astype(self.Q.dtype))[0]
+        check, before, known = 0, np.inf, np.zeros(self.count)
+        cycles, best, idle = 0, np.inf, 0
+        while True:
+            new, link, whole = self.grow(new)
+            full = not new.shape[1] or self.used + new.shape[1] > self.limit
+            due = self.used >= max(check, min(1.25 * self.count + self.block, self.limit))
+            if not (full or (due and self.used >= self.kept)):
+                self.report(before)
+                continue
+            values, Y = self.ritz()
+            residuals = link @ Y[self.used - link.shape[1] :]
+            errors = bounds(values, residuals, min(self.count, len(values)))
+            worst = float(errors.max())
+            settled = whole or bool(np.all(values[: self.count] <= known + self.tolerance))
+            known = values[: self.count]
+            self.report(worst)
+            done = worst <= self.tolerance and settled and self.used >= self.kept
+            if full:
+                cycles, idle = cycles + 1, 0 if worst < best / 2 else idle + 1
+                best = min(best, worst)
+            if done or not new.shape[1] or cycles == _CYCLES or idle == _IDLE:
+                vectors = self.Q[:, : self.used] @ Y[:, : self.count].astype(self.Q.dtype)
+                return TopPairs(known, vectors, errors, self.products)
+            # The bound falls geometrically: look again when it may have come down.
+            rate = np.log(before / worst) if worst < before < np.inf else 0.0
+            steps = np.log(worst / self.tolerance) / rate if rate > 0 and worst > 0 else 1.0
+            check, before = self.used + (2 if steps > 3 else 1) * self.block, worst
+            if full:
+                self.restart(values, Y)
+
+    def report(self, error: float) -> None:
+        if self.progress is not None:
+            self.progress(self.used, error)
+
+    def orthonormal(self, W: Floats) -> tuple[Floats, FloatArray]:
+        """Orthonormal columns Z beyond the basis, and B with W = Z B + rounding there.
+
+        Directions of which only rounding is left are given up.
+        """
+        B = np.eye(W.shape[1])
+        for _ in range(3):
+            Q = self.Q[:, : self.used]
+            W = W - self.trivial @ (self.trivial.T @ W)
+            W -= Q @ (Q.T @ W)
+            S = (W.T @ W).astype(np.float64)
+            lengths, turn = linalg.eigh(S)
+            lengths = np.sqrt(np.maximum(lengths, 0.0))
+            large = lengths > self.floor
+            turn, lengths = turn[:, large], lengths[large]
+            W = W @ (turn / lengths).astype(W.dtype)
+            B = (lengths[:, None] * turn.T) @ B
+        return W, B
+
+    def grow(self, new: Floats) -> tuple[Floats, FloatArray, bool]:
+        """Take a block into the basis; the next one, its link to the last, and if it is whole."""
+        first, last = self.used, self.used + new.shape[1]
+        self.Q[:, first:last] = new
+        self.used = last
+        self.products += new.shape[1]
+        W = self.gram(np.ascontiguousarray(new))
+        Q = self.Q[:, :last]
+        C = Q.T @ W
+        W -= Q @ C
+        H = C.astype(np.float64)
+        self.H[:last, first:last], self.H[first:last, :last] = H, H.T
+        self.H[first:last, first:last] = (H[first:] + H[first:].T) / 2
+        W, B = self.orthonormal(W)
+        missing = min(self.block, self.limit - last) - W.shape[1]
+        if missing <= 0 or W.shape[1] >= self.block // 2:
+            return W, B, True
+        # Nothing new from here: look elsewhere, where values that repeat may hide.
+        fresh = self.generator.standard_normal((len(W), missing)).astype(W.dtype)
+        both = np.concatenate([W, fresh - W @ (W.T @ fresh)], axis=1)
+        B = np.concatenate([B, np.zeros((missing, B.shape[1]))])
+        both, turned = self.orthonormal(both)
+        return both, turned @ B, False
+
+    def ritz(self) -> tuple[FloatArray, FloatArray]:
+        used = self.used
+        return top_of(self.H[:used, :used], min(used, self.kept + 1))
+
+    def restart(self, values: FloatArray, Y: FloatArray) -> None:
+        """Keep the best Ritz vectors only."""
+        kept = min(self.kept, self.limit - 2 * self.block) if self.limit > self.kept else self.kept
+        kept = max(kept, min(self.count, len(values)))
+        self.Q[:, :kept] = self.Q[:, : self.used] @ Y[:, :kept].astype(self.Q.dtype)
+        self.H[:] = 0.0
+        self.H[:kept, :kept] = np.diag(values[:kept])
+        self.used = kept
+
+
+def top_of(H: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
+    """Largest ``count`` eigenvalues of a symmetric matrix, descending, and their vectors."""
+    side = len(H)
+    if 2 * count < side:
+        values, Y = linalg.eigh(H, subset_by_index=(side - count, side - 1), check_finite=False)
+        # The driver that picks by index loses some where very many values are equal.
+        if len(values) == count and Y.shape[1] == count:
+            return values[::-1], Y[:, ::-1]
+    values, Y = linalg.eigh(H, check_finite=False, driver="evd")
+    return values[::-1][:count], Y[:, ::-1][:, :count]
+
+
+def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
+    """Bound the errors of the first ``count`` Ritz values; see the module.
+
+    Parameters
+    ----------
+    values : ndarray of shape (p,)
+        Ritz values, descending.
+    residuals : ndarray of shape (w, p)
+        Coordinates of the residuals in an orthonormal basis.
+    count : int
+        At most p.
+    """
+    p = len(values)
+    products = residuals.T @ residuals
+    splits = sorted({*np.linspace(count, p, 6).astype(int).tolist()})
+    sizes = {j: float(np.sqrt(max(0.0, linalg.eigvalsh(products[:j, :j])[-1]))) for j in splits}
+    whole = sizes[p]
+    best = np.full(count, whole)
+    for j in splits:
+        if j < p:
+            gap = np.maximum(values[:count] - values[j] - whole, 0.0)
+            size = sizes[j]
+            root = gap + np.sqrt(gap**2 + 4 * size**2)
+            best = np.minimum(best, 2 * size**2 / np.maximum(root, 1e-300))
+    return best

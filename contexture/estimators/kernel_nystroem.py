@@ -1,0 +1,105 @@
+"""Nyström vectors of a kernel operator, to start a solver from; never the answer by itself.
+
+Row normalisation weights sparse regions as much as dense ones, so a Nyström spectrum is wrong
+where the true one decays slowly. Its vectors are then still a start, and where the spectrum
+decays fast one product with the true operator settles the values, with residuals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+from sklearn.cluster import kmeans_plusplus
+
+from contexture.estimators.kernel_products import KernelProducts
+from contexture.inputs import FloatArray
+
+CANDIDATES = 20_000
+"""References among which landmarks are chosen."""
+
+_CUT = 1e-12
+_HEIGHT = 2048
+
+
+@dataclass(frozen=True)
+class NystroemStart:
+    """Approximate top vectors of G, the trivial one included.
+
+    Attributes
+    ----------
+    values : ndarray of shape (w,)
+        Approximate s_i², from i = 0.
+    vectors : ndarray of shape (min(n, m), w)
+        Orthonormal to rounding.
+    landmarks : int
+        How many were used.
+    """
+
+    values: FloatArray
+    vectors: FloatArray
+    landmarks: int
+
+
+def nystroem_start(
+    products: KernelProducts, count: int, landmarks: int | None = None, seed: int = 0
+) -> NystroemStart:
+    """Top singular vectors of D1 K_xL K_LL⁺ K_La D2, on the smaller side.
+
+    Parameters
+    ----------
+    products : KernelProducts
+    count : int
+        Vectors wanted.
+    landmarks : int, optional
+        Twice ``count`` by default; chosen by k-means++ among the references.
+    seed : int
+        Of the choice.
+    """
+    references = products.references
+    size = min(landmarks or 2 * count, len(references))
+    generator = np.random.default_rng([seed, 0x6E79])
+    pool = references
+    if len(pool) > max(CANDIDATES, size):
+        pool = pool[np.sort(generator.choice(len(pool), max(CANDIDATES, size), replace=False))]
+    _, chosen = kmeans_plusplus(
+        np.ascontiguousarray(pool), size, random_state=int(generator.integers(2**31))
+    )
+    L = pool[np.unique(chosen)]
+    half = 0.5 * np.einsum("ij,ij->i", L, L)
+    exponents = L @ L.T
+    exponents -= half[:, None]
+    exponents -= half[None, :]
+    kappa, E = linalg.eigh(np.exp(exponents, out=exponents), overwrite_a=True)
+    good = kappa > _CUT * kappa[-1]
+    root = E[:, good] / np.sqrt(kappa[good])  # K_LL⁺ = root rootᵀ
+    along, across = products.factors(L)
+    n, m = products.shape
+    # M̃ = A Bᵀ with A = D1 K_xL root and B = D2 K_aL root: M̃ᵀM̃ = B (AᵀA) Bᵀ.
+    mine, others = (across, along) if m <= n else (along, across)
+    own, other = _gram(mine, root), _gram(others, root)
+    lengths, turn = linalg.eigh(own)
+    lengths, turn = lengths[lengths > _CUT * lengths[-1]], turn[:, lengths > _CUT * lengths[-1]]
+    F = turn * np.sqrt(lengths)  # own = F Fᵀ on its range
+    values, Z = linalg.eigh(F.T @ other @ F)
+    values, Z = values[::-1][:count], Z[:, ::-1][:, :count]
+    map_back = root @ (turn / np.sqrt(lengths)) @ Z
+    vectors = np.concatenate([part @ map_back for part in _parts(mine)])
+    return NystroemStart(values, vectors, len(L))
+
+
+def _parts(pair: tuple[FloatArray, FloatArray]) -> Iterator[FloatArray]:
+    """Row blocks of exp(points · landmarksᵀ)."""
+    points, landmarks = pair
+    for start in range(0, len(points), _HEIGHT):
+        exponents = points[start : start + _HEIGHT] @ landmarks.T
+        yield np.exp(exponents, out=exponents)
+
+
+def _gram(pair: tuple[FloatArray, FloatArray], root: FloatArray) -> FloatArray:
+    total = np.zeros((len(root), len(root)))
+    for part in _parts(pair):
+        total += part.T @ part
+    return np.asarray(root.T @ total @ root)

@@ -1,0 +1,259 @@
+"""Products with the operator of an RBF context whose matrix is never held.
+
+With L(x) = log Σ_a exp(−γ‖x − a‖²) every entry of M = diag(p_X)^½ P diag(p_A)^-½ is an
+exponential,
+
+    M(x, a) = exp(2γ x·a + [½ log p_X(x) − L(x) − γ‖x‖²] + [−½ log p_A(a) − γ‖a‖²]),
+
+whose argument is the product of two rows with D + 2 entries. So a tile of M costs a thin matrix
+product and an exponential. A strip of tiles serves both halves of MᵀM V before it is forgotten:
+that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come from one pass before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from contexture.contexts.rbf import RbfRows
+from contexture.errors import InputError
+from contexture.estimators.kernel_marginals import (
+    Progress,
+    Result,
+    blas_threads,
+    in_threads,
+    kernel_marginals,
+)
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray
+
+STRIP_BYTES = 48 << 20
+"""Memory of one thread's strip of M."""
+
+_TILE = 256
+_PIECE = 4096
+_STRIP_ROWS = 512
+_LEAST_ROWS = 64
+
+_SMALLEST_EXPONENT = -85.0
+"""Smaller entries of M are raised to e^-85: below stand numbers too small for fast products."""
+
+
+class KernelProducts:
+    """Products with M of an RBF context, by tiles that are computed when they are needed.
+
+    Parameters
+    ----------
+    evidence : RbfRows
+        A fitted RBF context; its rows are read once and held centred, n × (D + 2) numbers.
+    threads : int, optional
+        Strips worked on at a time; as many as BLAS may use by default.
+    strip_bytes : int
+        Memory of one strip; each thread holds one.
+    progress : callable, optional
+        Called during every pass with the rows done and the rows in all.
+
+    Attributes
+    ----------
+    kept : ndarray of int
+        Positions of the context values with p_A > 0; the others are dropped.
+    passes : int
+        Passes over the whole of M so far.
+
+    Raises
+    ------
+    InputError
+        If there are no rows or no references.
+    """
+
+    def __init__(
+        self,
+        evidence: RbfRows,
+        threads: int | None = None,
+        strip_bytes: int = STRIP_BYTES,
+        progress: Progress | None = None,
+    ) -> None:
+        n, m = evidence.shape
+        if n == 0 or m == 0:
+            raise InputError(f"P has shape {(n, m)}; rows and columns are needed.")
+        self.evidence = evidence
+        self.threads = threads or blas_threads()
+        self.strip_bytes = strip_bytes
+        self.progress = progress
+        self.passes = 0
+        self.input_weights = np.asarray(evidence.input_weights, dtype=np.float64)
+        # Moved to the median, neither a common offset nor a few far rows cancel digits.
+        centre = np.median(evidence.references, axis=0)
+        root = np.sqrt(2.0 * evidence.gamma)
+        X = (np.asarray(evidence.X[0:n], dtype=np.float64) - centre) * root
+        R = (np.asarray(evidence.references, dtype=np.float64) - centre) * root
+        self._half_norms = 0.5 * np.einsum("ij,ij->i", X, X)
+        half_references = 0.5 * np.einsum("ij,ij->i", R, R)
+        self._X = np.column_stack([X, -self._half_norms, np.ones(n)])
+        self._R = np.column_stack([R, np.ones(m), -half_references])
+        self.passes += 1
+        self.marginals = kernel_marginals(
+            self._X, self._R, self.input_weights, self._height(8 * m), self.threads, progress
+        )
+        weights = self.marginals.context_weights
+        self.kept = np.flatnonzero(weights > np.finfo(np.float64).tiny)
+        self.context_weights = weights[self.kept]
+        self.context_values = np.asarray(evidence.context_values)[self.kept]
+        # From here on exp(x·a) is an entry of M.
+        self._X[:, -2] += 0.5 * np.log(self.input_weights) - self.marginals.log_sums
+        self._R = self._R[self.kept]
+        self._R[:, -1] -= 0.5 * np.log(self.context_weights)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, m)``: inputs and context values with positive probability."""
+        return len(self._X), len(self._R)
+
+    @property
+    def total_association(self) -> float:
+        """Σ_{i≥1} s_i², in closed form."""
+        return self.marginals.total_association
+
+    def gram(self, V: Floats) -> Floats:
+        """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
+        total = np.zeros_like(V)
+
+        def add(strip: Floats, rows: slice, own: Floats) -> None:
+            del rows
+            _add_transposed(own, strip, strip @ V)
+
+        for part in self._accumulate(add, V.dtype, V.shape):
+            total += part
+        return total
+
+    def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
+        """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
+        yield from self._over_strips(lambda strip, rows: (rows, strip @ V), V.dtype)
+
+    def both(self, V: Floats) -> tuple[Floats, Floats]:
+        """(M V, Mᵀ M V), or (Mᵀ V, M Mᵀ V) if n < m, in one pass."""
+        total, across = np.zeros_like(V), np.empty((max(self.shape), V.shape[1]), V.dtype)
+
+        def add(strip: Floats, rows: slice, own: Floats) -> None:
+            across[rows] = strip @ V
+            _add_transposed(own, strip, across[rows])
+
+        for part in self._accumulate(add, V.dtype, V.shape):
+            total += part
+        return across, total
+
+    def gram_matrix(self) -> FloatArray:
+        """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
+        side = min(self.shape)
+
+        def add(strip: Floats, rows: slice, own: Floats) -> None:
+            own += strip.T @ strip
+
+        return np.asarray(np.sum(self._accumulate(add, np.float64, (side, side)), axis=0))
+
+    def conditional(self, rows: slice | npt.NDArray[np.integer[Any]]) -> FloatArray:
+        """Rows of P over the context values kept, float64."""
+        roots = np.sqrt(self.context_weights), np.sqrt(self.input_weights[rows])
+        P = self.tile(rows, slice(None))
+        P *= roots[0]
+        P /= roots[1][:, None]
+        return P
+
+    def tile(self, rows: slice | npt.NDArray[np.integer[Any]], columns: slice) -> FloatArray:
+        """Compute a part of M itself, for samples."""
+        exponents = self._X[rows] @ self._R[columns].T
+        return np.asarray(np.exp(exponents, out=exponents))
+
+    @property
+    def references(self) -> FloatArray:
+        """The context values as points, in units in which exp(−½ ‖x − a‖²) is the kernel."""
+        return self._R[:, :-2]
+
+    def factors(
+        self, landmarks: FloatArray
+    ) -> tuple[tuple[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]:
+        """Coordinates whose products are the exponents of D1 K_xL and of D2 K_aL.
+
+        Parameters
+        ----------
+        landmarks : ndarray of shape (l, D)
+            Points like those of `references`.
+        """
+        half = 0.5 * np.einsum("ij,ij->i", landmarks, landmarks)
+        ones = np.ones(len(landmarks))
+        of_x = np.column_stack([landmarks, ones, -half])
+        of_a = np.column_stack([landmarks, -half, ones])
+        return (self._X, of_x), (self._R, of_a)
+
+    # --- strips -------------------------------------------------------------------------
+
+    @cached_property
+    def _sides(self) -> tuple[FloatArray, FloatArray]:
+        """Coordinates of the side that strips run along, and (transposed) of the other."""
+        wide = self.shape[0] < self.shape[1]
+        along, across = (self._R, self._X) if wide else (self._X, self._R)
+        return along, np.ascontiguousarray(across.T)
+
+    def _accumulate(
+        self, work: Callable[[Floats, slice, Floats], None], dtype: Any, shape: tuple[int, ...]
+    ) -> list[Floats]:
+        """Let ``work`` add every strip to the sum of its own thread."""
+        sums = [np.zeros(shape, dtype) for _ in range(self.threads)]
+
+        def add(strip: Floats, rows: slice, own: int) -> None:
+            work(strip, rows, sums[own])
+
+        for _ in self._walk(add, dtype):
+            pass
+        return sums
+
+    def _over_strips(self, work: Callable[[Floats, slice], Result], dtype: Any) -> Iterator[Result]:
+        return self._walk(lambda strip, rows, own: work(strip, rows), dtype)
+
+    def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
+        """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""
+        along, across = self._sides
+        self.passes += 1
+        columns = across.shape[1]
+        height = self._height(columns * np.dtype(dtype).itemsize)
+
+        def fill(rows: slice, own: int) -> Result:
+            strip = held[own][: rows.stop - rows.start]
+            points = along[rows]
+            wide, narrow = wide_tiles[own][: len(points)], narrow_tiles[own][: len(points)]
+            for start in range(0, columns, _TILE):
+                part = slice(start, min(start + _TILE, columns))
+                width = part.stop - start
+                # Rounding of an exponent is a relative error of its entry, and exponents are
+                # differences of large numbers: float32 would cost 1e-5 and save a tenth.
+                exponents = np.matmul(points, across[:, part], out=wide[:, :width])
+                if narrow is not wide:
+                    narrow[:, :width] = exponents
+                    exponents = narrow[:, :width]
+                if exponents.min() < _SMALLEST_EXPONENT:
+                    np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
+                np.exp(exponents, out=strip[:, part])
+            return work(strip, rows, own)
+
+        each = range(self.threads)
+        held = [np.empty((height, columns), dtype) for _ in each]
+        wide_tiles = [np.empty((height, _TILE)) for _ in each]
+        narrow_tiles: Sequence[Floats] = wide_tiles
+        if np.dtype(dtype) == np.float32:
+            narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
+        yield from in_threads(fill, len(along), height, self.threads, self.progress)
+
+    def _height(self, row_bytes: int) -> int:
+        return int(np.clip(self.strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
+
+
+def _add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
+    """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
+    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
+    for start in range(0, len(total), _PIECE):
+        part = slice(start, start + _PIECE)
+        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])

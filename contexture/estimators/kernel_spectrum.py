@@ -1,0 +1,284 @@
+"""The spectrum of an RBF context without its matrix, whatever way is cheapest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+
+from contexture.contexts.rbf import RbfRows
+from contexture.errors import InputError
+from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum
+from contexture.estimators.influence import covariance_of
+from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, top_of, top_pairs
+from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_truncation import plan_truncation, truncate
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray, IntArray
+from contexture.operator import ExpectationOperator
+from contexture.spectrum import Spectrum, fix_signs
+
+Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
+
+GRAM_SIDE = 2048
+"""Smaller side up to which its Gram matrix is formed, from tiles, in one pass."""
+
+COVARIANCE_ROWS = 4096
+"""Inputs from which the sampling covariance is estimated: it is right to some percent then."""
+
+SINGLE_TOLERANCE = 5e-6
+"""Tolerance of s_i² from which float32 products serve."""
+
+_ONES = 1e-4
+_FAST_DECAY = 1e-3
+
+
+def kernel_spectrum(
+    evidence: RbfRows,
+    rank: int = 512,
+    tolerance: float = 1e-5,
+    seed: int = 0,
+    memory: int | None = None,
+    functions: int | None = None,
+    left_functions: bool = False,
+    progress: Callable[[str], None] | None = None,
+    route: Route = "auto",
+    threads: int | None = None,
+) -> Spectrum:
+    """Decompose an RBF context; nothing of size n × m is held.
+
+    Parameters
+    ----------
+    evidence : RbfRows
+        A fitted RBF context.
+    rank : int
+        Number of singular values wanted.
+    tolerance : float
+        Wanted bound on the error of every s_i²; products are float32 from 5e-6 on.
+    seed : int
+        Of start vectors, landmarks and samples.
+    memory : int, optional
+        Bytes that the basis, or a truncated operator, may take; restarts keep to it.
+    functions : int, optional
+        Number of functions wanted; all by default.
+    left_functions : bool
+        Whether μ_i on the inputs are wanted; one more pass.
+    progress : callable, optional
+        Called with a line on what was done.
+    route : {"auto", "gram", "tiles", "nystroem", "truncated"}
+        ``gram`` forms the Gram matrix of the smaller side in one pass; ``tiles`` is block
+        Lanczos; ``nystroem`` the same from Nyström vectors; ``truncated`` drops negligible
+        weights and decomposes a sparse operator. By default what costs least.
+    threads : int, optional
+        Strips of the matrix at a time; as many as BLAS may use by default.
+
+    Returns
+    -------
+    Spectrum
+        `components` counts values within 1e-10 of 1, the trivial one included; where all that
+        were wanted are 1 there may be more.
+
+    Raises
+    ------
+    InputError
+        If there is only one input or one context value, so that nothing can be associated.
+    """
+    say = progress or (lambda line: None)
+    products = KernelProducts(
+        evidence, threads, progress=lambda done, of: say(f"{done:,} of {of:,} rows")
+    )
+    n, m = products.shape
+    side = min(n, m)
+    if side < 2:
+        raise InputError(
+            f"the operator has {n} input(s) and {m} context value(s); two of each are needed."
+        )
+    wanted = min(rank, side - 1)
+    if route == "auto" and side > GRAM_SIDE:
+        plan = plan_truncation(products, tolerance / 2, seed, memory)
+        say(f"{plan.density:.2%} of the weights are above {plan.share:.0e} of the mean")
+        route = "truncated" if plan.possible else route
+    if route == "truncated":
+        return _truncated(products, wanted, tolerance / 2, seed, functions, left_functions)
+    trivial = np.sqrt(products.context_weights if m <= n else products.input_weights)
+    if route == "gram" or (route == "auto" and (side <= GRAM_SIDE or wanted > side // 3)):
+        pairs, method = _by_gram(products, trivial, wanted), "tiles: Gram matrix in float64"
+        rounding = NOISE_FLOOR
+    else:
+        pairs, rounding, method = _by_lanczos(
+            products, trivial, wanted, tolerance, seed, memory, route, say
+        )
+    return _spectrum(products, pairs, rounding, method, functions, left_functions, seed)
+
+
+def _by_gram(products: KernelProducts, trivial: FloatArray, wanted: int) -> TopPairs:
+    G = products.gram_matrix()
+    G -= np.outer(trivial, trivial)
+    values, V = top_of(G, wanted)
+    V = V - np.outer(trivial, trivial @ V)
+    return TopPairs(values, V, np.zeros(wanted), len(G))
+
+
+def _by_lanczos(
+    products: KernelProducts,
+    trivial: FloatArray,
+    wanted: int,
+    tolerance: float,
+    seed: int,
+    memory: int | None,
+    route: Route,
+    say: Callable[[str], None],
+) -> tuple[TopPairs, float, str]:
+    single = tolerance >= SINGLE_TOLERANCE
+    dtype = np.dtype(np.float32 if single else np.float64)
+    rounding = 2e-6 if single else 1e-12
+    limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
+    start: Floats | None = None
+    method = f"tiles: block Lanczos in {dtype}"
+    if route == "nystroem":
+        begun = nystroem_start(products, wanted + EXTRA + 1, seed=seed)
+        start = begun.vectors.astype(dtype)
+        method += f", from {begun.landmarks} Nyström landmarks"
+        limit = None if limit is None else max(limit, 3 * start.shape[1])
+    pairs = top_pairs(
+        products.gram,
+        trivial,
+        wanted,
+        max(tolerance - rounding, tolerance / 2),
+        dtype,
+        seed=seed,
+        start=start,
+        block=BLOCK,
+        limit=limit,
+        progress=lambda used, error: say(f"basis of {used} columns, error {error:.1e}"),
+    )
+    ones = int(np.sum(pairs.values > 1 - _ONES))
+    if ones and dtype == np.float32:
+        pairs = _refined(products, trivial, pairs, ones)
+    return pairs, rounding, method
+
+
+def _refined(products: KernelProducts, trivial: FloatArray, pairs: TopPairs, ones: int) -> TopPairs:
+    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
+    V = pairs.vectors[:, :ones].astype(np.float64)
+    V -= np.outer(trivial, trivial @ V)
+    V = np.linalg.qr(V)[0]
+    W = products.gram(np.ascontiguousarray(V))
+    H = V.T @ W
+    values, turn = np.linalg.eigh((H + H.T) / 2)
+    values, turn = values[::-1], turn[:, ::-1]
+    vectors = pairs.vectors.copy()
+    vectors[:, :ones] = V @ turn
+    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
+    return replace(pairs, values=new, vectors=vectors)
+
+
+def _truncated(
+    products: KernelProducts,
+    wanted: int,
+    tolerance: float,
+    seed: int,
+    functions: int | None,
+    left_functions: bool,
+) -> Spectrum:
+    cut = truncate(products, tolerance)
+    spectrum = exact_spectrum(cut.operator, wanted, seed)
+    if functions is not None:
+        spectrum = spectrum.truncated(functions)
+    return replace(
+        spectrum,
+        left=spectrum.left if left_functions else spectrum.left[:, :0],
+        total_association=products.total_association,
+        method=f"negligible weights dropped (‖ΔM‖ <= {cut.bound:.0e}); {spectrum.method}",
+        numerical_error=spectrum.numerical_error + 2.0 * cut.bound,
+    )
+
+
+def _spectrum(
+    products: KernelProducts,
+    pairs: TopPairs,
+    rounding: float,
+    method: str,
+    functions: int | None,
+    left_functions: bool,
+    seed: int,
+) -> Spectrum:
+    n, m = products.shape
+    floor = max(NOISE_FLOOR, rounding)
+    eigenvalues = np.where(pairs.values > floor, np.minimum(pairs.values, 1.0), 0.0)
+    count = len(eigenvalues) if functions is None else min(functions, len(eigenvalues))
+    tall = m <= n
+    # The covariance needs all right functions, whatever is kept of them.
+    mine = pairs.vectors.astype(np.float64)
+    across: FloatArray | None = None
+    if not tall or left_functions:
+        known = pairs.vectors[:, :count] if tall else pairs.vectors
+        parts = products.other(np.ascontiguousarray(known))
+        across = np.concatenate([np.asarray(part, np.float64) for _, part in parts])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            across /= np.sqrt(eigenvalues[: across.shape[1]])
+    U, V = (across, mine) if tall else (mine, across)
+    right = np.asarray(V) / np.sqrt(products.context_weights)[:, None]
+    right[:, eigenvalues == 0] = np.nan
+    covariance = _sampled_covariance(products, eigenvalues, right, seed)
+    left = np.empty((n, 0))
+    if left_functions and U is not None:
+        left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
+        left[:, eigenvalues[:count] == 0] = np.nan
+    left, right = fix_signs(left, right[:, :count].copy())
+    ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
+    if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
+        ones = min(n, m)
+    return Spectrum(
+        singular_values=np.sqrt(eigenvalues),
+        left=left,
+        right=right,
+        eigenvalue_covariance=covariance,
+        input_weights=products.input_weights,
+        context_weights=products.context_weights,
+        context_values=products.context_values,
+        total_association=products.total_association,
+        components=ones,
+        method=f"{method}; {products.passes} passes",
+        noise_floor=floor,
+        numerical_error=pairs.errors + rounding,
+    )
+
+
+class _LazyRows(Sequence[FloatArray]):
+    """Row blocks of P for some inputs, computed when they are asked for."""
+
+    def __init__(self, products: KernelProducts, rows: IntArray) -> None:
+        self.products, self.rows = products, rows
+        self.height = max(16, (32 << 20) // (8 * products.shape[1]))
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.height)
+
+    @overload
+    def __getitem__(self, index: int) -> FloatArray: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FloatArray]: ...
+    def __getitem__(self, index: Any) -> Any:
+        first = index * self.height
+        return self.products.conditional(self.rows[first : first + self.height])
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        return (self[i] for i in range(len(self)))
+
+
+def _sampled_covariance(
+    products: KernelProducts, eigenvalues: FloatArray, right: FloatArray, seed: int
+) -> FloatArray:
+    """Estimate the sampling covariance of the s_i², from some thousand inputs if there are more."""
+    n = products.shape[0]
+    size = min(n, COVARIANCE_ROWS)
+    generator = np.random.default_rng([seed, 0x636F])
+    rows = np.arange(n) if size == n else np.sort(generator.choice(n, size, replace=False))
+    operator = ExpectationOperator(
+        _LazyRows(products, rows), products.input_weights[rows], products.context_weights
+    )
+    return covariance_of(operator, eigenvalues, right) * (n / size)
