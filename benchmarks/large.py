@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run = commands.add_parser("run", help="audit them")
     run.add_argument("--context", choices=list(CONTEXTS), default="reference")
     run.add_argument("--max-rank", type=int, default=512)
+    run.add_argument("--draws", type=int, default=1, help="of the references")
     run.add_argument("--workers", type=int)
     run.add_argument("--memory", help="of a worker, such as 1GiB")
     run.add_argument("--store", type=Path, help="beside the folder by default")
@@ -110,7 +111,7 @@ def run_audit(options: argparse.Namespace) -> dict[str, Any]:
         "name": "mixture", "contexts": [context], "store": str(store), "cluster": cluster,
         "corpus": {"reader": "parquet", "path": str(options.folder.resolve()),
                    "targets": ["target"]},
-        "max_rank": options.max_rank,
+        "max_rank": options.max_rank, "estimation": {"draws": options.draws},
     }  # fmt: skip
     path = options.out.with_suffix(".yaml").resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +126,7 @@ def run_audit(options: argparse.Namespace) -> dict[str, Any]:
     if options.same_as is not None:
         _require_same(scores, json.loads(options.same_as.read_text())["scores"])
     return {
-        "task": options.context, "context": context, "rows": _rows(options.folder),
+        "task": options.context, "context": context, "draws": options.draws, "rows": _rows(options.folder),
         "seconds": sum(run["seconds"] for run in runs), "runs": runs, "scores": scores,
         **{peak: max(run[peak] for run in runs)
            for peak in ("peak_pss_mib", "peak_anonymous_mib", "peak_rss_mib")},

@@ -80,6 +80,7 @@ def evaluate(
     beta: float = 1.0,
     rank_kept: int = 128,
     seed: int = 0,
+    sampled: tuple[Sampled, Sampled] | None = None,
 ) -> Evaluation:
     """Compute every score of a context.
 
@@ -99,17 +100,22 @@ def evaluate(
         Functions kept, and components over which the energies of targets are given.
     seed : int
         Seed of the samples that some scores are taken on.
+    sampled : (Sampled, Sampled), optional
+        Kernel deviation and Lipschitz constant, where they are known already.
     """
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
     kept = spectrum.truncated(rank_kept)
+    if sampled is None:
+        deviation = kernel_deviation(operator, seed=seed)
+        sampled = deviation, lipschitz_constant(operator, X, seed=seed)
     return Evaluation(
         spectrum=kept,
         usefulness=useful,
         decay_rate=rate,
         association=verdict(rate, useful.max_rank, useful.abstention),
-        kernel_deviation=kernel_deviation(operator, seed=seed),
-        lipschitz=lipschitz_constant(operator, X, seed=seed),
+        kernel_deviation=sampled[0],
+        lipschitz=sampled[1],
         targets=tuple(_score_target(operator, kept, target) for target in targets),
     )
 

@@ -7,10 +7,14 @@ from typing import Any, TypeAlias
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.knn import Knn
 from contexture.contexts.masked import MaskedKnn
+from contexture.contexts.rbf import RbfRows
+from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
 from contexture.evaluation import evaluate
 from contexture.inputs import Features
+from contexture.lazy import EvidenceBlocks
 from contexture.operator import ExpectationOperator
+from contexture.scores.association import Sampled
 from contexture.spectrum import Spectrum
 from contexture.store.base import Store, attributes_of
 from contexture.store.features import read_features, read_targets
@@ -22,6 +26,7 @@ from contexture.store.neighbours import (
 )
 from contexture.store.operators import read_operator, write_block
 from contexture.store.results import write_context
+from contexture.streaming import sampled_association
 
 Searched: TypeAlias = str
 """Key of neighbours that were found before."""
@@ -118,7 +123,42 @@ def score_kernel(
     settings: dict[str, Any],
 ) -> str:
     """Decompose and score a kernel context without its matrix; as `compute_scores`."""
-    raise NotImplementedError
+    from contexture.estimators.kernel_spectrum import kernel_spectrum  # needs torch
+
+    store = Store(url)
+    features = read_features(store, features_key)
+    evidence = context.fit(features, settings["seed"])
+    if not isinstance(evidence, RbfRows):
+        raise EvidenceError(f"context '{context.label}' is no kernel; choose another route.")
+    spectrum = kernel_spectrum(
+        evidence,
+        settings["max_rank"],
+        settings["tolerance"],
+        settings["seed"],
+        memory=settings["memory"],
+        functions=settings["rank_kept"],
+        left_functions=settings["left_functions"],
+    )
+    operator = ExpectationOperator(
+        EvidenceBlocks(evidence),
+        spectrum.input_weights,
+        spectrum.context_weights,
+        spectrum.context_values,
+    )
+    sampled = sampled_association(spectrum.context_weights, evidence, features.X, settings["seed"])
+    return write_scores(
+        store,
+        run,
+        features_key,
+        operator_key,
+        result_key,
+        context,
+        settings,
+        operator,
+        spectrum,
+        dict(evidence.details),
+        sampled,
+    )
 
 
 def write_scores(
@@ -132,6 +172,7 @@ def write_scores(
     operator: ExpectationOperator,
     spectrum: Spectrum,
     details: dict[str, Any],
+    sampled: tuple[Sampled, Sampled] | None = None,
 ) -> str:
     """Score a spectrum and write the results; returns the path of the context's group."""
     features = read_features(store, features_key)
@@ -144,6 +185,7 @@ def write_scores(
         beta=settings["beta"],
         rank_kept=settings["rank_kept"],
         seed=settings["seed"],
+        sampled=sampled,
     )
     attributes = {
         "description": context.model_dump(mode="json"),

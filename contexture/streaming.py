@@ -148,7 +148,8 @@ def evaluate_draws(
             standard_error=float(summary.usefulness.standard_error),
             best_rank_standard_error=float(summary.best_rank.standard_error),
         )
-    deviation, lipschitz = _sampled(draws[0].total, evidence, X, weights, seed)
+    p = draws[0].total.context_weights
+    deviation, lipschitz = sampled_association(p, evidence, X, seed)
     return Evaluation(
         spectrum=spectrum,
         usefulness=useful,
@@ -186,18 +187,28 @@ def _mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
     )
 
 
-def _sampled(
-    total: Moments, evidence: ConditionalRows, X: RowsOfX, weights: FloatArray, seed: int
+def sampled_association(
+    context_weights: FloatArray, evidence: ConditionalRows, X: RowsOfX, seed: int
 ) -> tuple[Sampled, Sampled]:
-    """Kernel deviation and Lipschitz constant among a sample of rows."""
+    """Take kernel deviation and Lipschitz constant among a sample of rows.
+
+    Parameters
+    ----------
+    context_weights : ndarray of shape (m,)
+        P_A over all rows.
+    evidence : ConditionalRows
+        Of a context over references.
+    X : array of shape (n, D)
+    seed : int
+        Seed of the sample.
+    """
+    weights = evidence.input_weights
     positions = sample_positions(weights, seed)
     points = read_rows(X, positions)
     rows = rows_at(evidence, positions, points)
-    p = total.context_weights
-    kept = np.flatnonzero(p > 0)
-    sampled = ExpectationOperator(
-        (rows[:, kept],), np.full(len(positions), 1 / len(positions)), p[kept]
-    )
+    kept = np.flatnonzero(context_weights > 0)
+    equal = np.full(len(positions), 1 / len(positions))
+    sampled = ExpectationOperator((rows[:, kept],), equal, context_weights[kept])
     deviation = kernel_deviation(sampled, max_rows=len(positions), seed=seed)
     kernel = np.abs(sampled.kernel(np.arange(len(positions))) - 1.0)
     # Both x and x' are from the sample: twice the variance of the row means, to first order.

@@ -185,13 +185,12 @@ def score_context(
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{plan.context}"
     arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
-    job: Any = compute_scores
+    job: Any
     if plan.route == "moments":
         job, arguments = score_moments, (*arguments, tasks_key)
-    elif plan.route == "matrix-free":
-        job = score_kernel
     else:
-        settings["memory"] = plan.solver_bytes
+        settings["memory"] = plan.solver_bytes or None
+        job = score_kernel if plan.route == "matrix-free" else compute_scores
     client = distributed.get_client()
     future = client.submit(
         job, *arguments, key, plan.resolved, settings, pure=False, retries=2, priority=1

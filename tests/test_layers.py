@@ -15,7 +15,7 @@ LAYERS = [
     {"corpus", "encodings", "features", "fitting", "partition", "summaries", "values"},
     {"inputs"},
     {"contexts", "readers"},
-    {"moments", "operator", "task_moments"},
+    {"lazy", "moments", "operator", "task_moments"},
     {"spectrum"},
     {"estimators", "scores"},
     {"evaluation", "ranking", "streaming"},
