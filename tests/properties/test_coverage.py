@@ -82,7 +82,7 @@ def test_over_inputs(replicated: dict[str, np.ndarray], form: str) -> None:
     quantile = 1.96 if form == "rows" else stats.t.ppf(0.975, GROUPS - 1)
     off = np.abs(replicated["values"] - replicated["true"])
     covered = (off <= quantile * replicated[form]).mean(axis=0)
-    print(form, covered)
+
     assert (covered >= 0.88).all()
     assert (covered <= 0.99).all()
 
@@ -98,17 +98,19 @@ def rbf(X: np.ndarray, references: np.ndarray) -> ExpectationOperator:
 
 
 def test_over_inputs_and_references() -> None:
-    """The truth is that of many inputs and the mean over many draws of as many references."""
+    """Against the mean over other inputs and as many references, found once.
+
+    400 draws of 40 references, each with 8000 inputs of its own (seed 99): known to .001, .002
+    and .002, a tenth of the errors here. That is not the truth at many references: see
+    `contexture.estimators.draws`.
+    """
+    true = np.array([0.53469, 0.28530, 1.78186])
     rng = np.random.default_rng(30)
-    scale, n, m, draws, repetitions = np.array([1.5, 0.9]), 1000, 40, 4, 150
+    scale, n, m, draws, repetitions = np.array([1.5, 0.9]), 1600, 40, 4, 100
 
     def sample(count: int) -> np.ndarray:
         return rng.normal(size=(count, 2)) * scale
 
-    many = sample(10000)
-    true = np.mean(
-        [scores_of(decompose_operator(rbf(many, sample(m)), 20)) for _ in range(300)], axis=0
-    )
     covered, errors, values = [], [], []
     for _ in range(repetitions):
         X = sample(n)
@@ -121,12 +123,6 @@ def test_over_inputs_and_references() -> None:
         covered.append(np.abs(found.value - true) <= found.half_width())
         errors.append(found.standard_error)
         values.append(found.value)
-    print(
-        np.mean(values, axis=0) - true,
-        np.mean(errors, axis=0),
-        np.mean(covered, axis=0),
-        np.mean(errors, axis=0) / np.std(values, axis=0),
-    )
     assert (np.mean(covered, axis=0) >= 0.88).all()
     assert (np.mean(covered, axis=0) <= 0.99).all()
     ratio = np.mean(errors, axis=0) / np.std(values, axis=0, ddof=1)
