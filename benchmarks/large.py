@@ -126,7 +126,8 @@ def run_audit(options: argparse.Namespace) -> dict[str, Any]:
     if options.same_as is not None:
         _require_same(scores, json.loads(options.same_as.read_text())["scores"])
     return {
-        "task": options.context, "context": context, "draws": options.draws, "rows": _rows(options.folder),
+        "task": options.context, "context": context, "draws": options.draws,
+        "rows": _rows(options.folder),
         "seconds": sum(run["seconds"] for run in runs), "runs": runs, "scores": scores,
         **{peak: max(run[peak] for run in runs)
            for peak in ("peak_pss_mib", "peak_anonymous_mib", "peak_rss_mib")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -64,4 +65,47 @@ def ranking_caveats(scores: pd.DataFrame, abstentions: Mapping[str, str]) -> lis
             "The association of a KNN context is set by K/n: τ at a fixed K is not comparable "
             "between corpora of different size."
         )
+    return notes
+
+
+def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Say what the values and the errors of each context hold, and what they leave out.
+
+    Parameters
+    ----------
+    contexts : mapping
+        Name to ``reference_draws``, ``details`` and ``description``, as they are kept with the
+        results; what is absent counts as usual.
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    draws = {name: int(each.get("reference_draws", 1)) for name, each in contexts.items()}
+    several = [name for name in contexts if draws[name] > 1]
+    if several:
+        named = ", ".join(f"{name} ({draws[name]})" for name in several)
+        notes.append(
+            f"Values are means over independent draws of the reference rows: {named}. Standard "
+            "errors hold what another draw would change; they do not hold the bias of a finite "
+            "reference set, which a larger 'reference' lowers."
+        )
+    fixed = [name for name in contexts if draws[name] == 1]
+    if fixed:
+        subject = "Standard errors are" if not several else f"{', '.join(fixed)}: errors are"
+        notes.append(
+            f"{subject} over inputs, with the context values held fixed; they do not include the "
+            "choice of reference rows or masks."
+        )
+    for name, each in contexts.items():
+        details = each.get("details") or {}
+        if "recall" in details:
+            notes.append(
+                f"{name}: neighbours were found approximately, {details['recall']:.2%} ± "
+                f"{details['recall_standard_error']:.2%} of the exact ones on "
+                f"{details['recall_sample']} rows; those found are "
+                f"{details['distance_ratio_mean'] - 1:.3%} farther on average, and "
+                f"{details['distance_ratio_max'] - 1:.1%} at most."
+            )
     return notes

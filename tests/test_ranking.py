@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from contexture.ranking import rank, ranking_caveats
+from contexture.ranking import context_caveats, rank, ranking_caveats
 
 
 def scores(**columns: list[object]) -> pd.DataFrame:
@@ -78,3 +78,21 @@ def test_neighbours() -> None:
             "The association of a KNN context is set by K/n: τ at a fixed K is not comparable "
             "between corpora of different size."
         ]
+
+
+def test_errors_say_what_they_hold() -> None:
+    fixed = "over inputs, with the context values held fixed; they do not include the choice"
+    (usual,) = context_caveats({"a": {}, "b": {"reference_draws": 1, "details": {"k": 3}}})
+    assert usual.startswith("Standard errors are " + fixed)
+    several, other = context_caveats({"a": {"reference_draws": 3}, "b": {}})
+    assert several.startswith("Values are means over independent draws of the reference rows: a (3)")
+    assert "they do not hold the bias of a finite reference set" in several
+    assert other.startswith("b: errors are " + fixed)
+    found = {
+        "recall": 0.99951, "recall_standard_error": 0.0002, "recall_sample": 1000,
+        "distance_ratio_mean": 1.00012, "distance_ratio_max": 1.031,
+    }  # fmt: skip
+    assert context_caveats({"a": {"details": found}})[1] == (
+        "a: neighbours were found approximately, 99.95% ± 0.02% of the exact ones on 1000 rows; "
+        "those found are 0.012% farther on average, and 3.1% at most."
+    )

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from contexture.errors import StoreError, nearest
-from contexture.ranking import rank, ranking_caveats
+from contexture.ranking import context_caveats, rank, ranking_caveats
 from contexture.store.base import Store, slug
 from contexture.store.runs import list_runs
 
@@ -208,11 +208,8 @@ class Audit:
                     f"target {target}: {missing} of {task.attrs['rows']} values are missing and "
                     "count as the mean in its compatibility."
                 )
-        notes.append(
-            "Standard errors are over inputs, with the context values held fixed; they do not "
-            "include the choice of reference rows or masks."
-        )
-        return notes
+        contexts = {name: self._context(name).attrs for name in self.contexts}
+        return [*notes, *context_caveats(contexts)]
 
     def _abstentions(self) -> dict[str, str]:
         return {name: str(self._context(name).attrs["abstention"]) for name in self.contexts}
