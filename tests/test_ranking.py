@@ -85,7 +85,9 @@ def test_errors_say_what_they_hold() -> None:
     (usual,) = context_caveats({"a": {}, "b": {"reference_draws": 1, "details": {"k": 3}}})
     assert usual.startswith("Standard errors are " + fixed)
     several, other = context_caveats({"a": {"reference_draws": 3}, "b": {}})
-    assert several.startswith("Values are means over independent draws of the reference rows: a (3)")
+    assert several.startswith(
+        "Values are means over independent draws of the reference rows: a (3)"
+    )
     assert "they do not hold the bias of a finite reference set" in several
     assert other.startswith("b: errors are " + fixed)
     found = {

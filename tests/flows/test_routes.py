@@ -1,0 +1,96 @@
+"""Routes of the plan through the whole pipeline: the same scores by each of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import contexture as cx
+from contexture.contexts import Knn, Rbf
+from contexture.estimators.options import Estimation
+from contexture.store import Store
+from contexture.store.base import array_of
+from contexture.store.moments import StoredMoments
+from flows.audit import audit
+from flows.configuration import load_parameters
+from flows.parameters import AuditParameters
+
+pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
+
+DRAWN = [Knn(fraction=0.1, reference=60), Rbf(gamma=5, reference=50)]
+WHOLE = [Knn(k=8, search="approximate"), Rbf(gamma=5)]
+
+
+def run(configuration: Path, store: Path, contexts: list[object], **options: object) -> cx.Audit:
+    parameters = load_parameters(configuration)
+    arguments = {name: getattr(parameters, name) for name in AuditParameters.model_fields}
+    changes = {"contexts": contexts, "store": str(store), "max_rank": 40}
+    found = audit(**{**arguments, **changes, "estimation": Estimation(**options)})
+    return cx.open_store(str(store), found)
+
+
+def values(found: cx.Audit) -> pd.DataFrame:
+    table = found.scores().set_index("context").sort_index()
+    return table.select_dtypes("number")
+
+
+def test_moments_are_resumed_and_give_the_scores_of_the_rows(
+    configuration: Path, tmp_path: Path
+) -> None:
+    rows = run(configuration, tmp_path / "rows.zarr", DRAWN)
+    moments = run(configuration, tmp_path / "m.zarr", DRAWN, route="moments", draws=1)
+    pd.testing.assert_frame_equal(values(moments), values(rows), rtol=1e-7, atol=1e-8)
+    data = moments.spectrum("knn-0.1-m60")
+    assert "left" not in data
+    assert data["right"].dims == ("context_value", "function")
+
+    # A block that is missing, as after a kill, is the only one that is computed again.
+    store = Store(str(tmp_path / "m.zarr"))
+    (key,) = [k for k in store.children("operators") if k.startswith("knn")]
+    done = array_of(store.group(f"operators/{key}"), "done")
+    before = StoredMoments(store, key).total(0)
+    gram = array_of(store.group(f"operators/{key}"), "gram")
+    done[3], gram[0, 3] = 0, np.nan
+    kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "m.zarr" / "operators").rglob("c/0/4/*")}
+    again = run(configuration, tmp_path / "m.zarr", [DRAWN[0]], route="moments", draws=1)
+    np.testing.assert_array_equal(StoredMoments(store, key).total(0).gram, before.gram)
+    assert kept
+    assert {p: p.stat().st_mtime_ns for p in kept} == kept
+    assert values(again).loc["knn-0.1-m60"].equals(values(moments).loc["knn-0.1-m60"])
+
+
+def test_draws_and_a_changed_target(configuration: Path, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    first = run(configuration, store, [DRAWN[0]], route="moments", draws=3)
+    assert any("knn-0.1-m60 (3)" in sentence for sentence in first.caveats())
+    error = first.scores(errors=True)["usefulness_standard_error"].item()
+    assert error > 0
+    # Another target: only the moments of the targets are new.
+    before = {
+        p: p.stat().st_mtime_ns for p in (store / "operators").rglob("gram/c/**/*") if p.is_file()
+    }
+    assert len(before) == 3 * 24
+    text = configuration.read_text().replace("targets: [age, group]", "targets: [age]")
+    configuration.write_text(text.replace("  id: id", "  id: id\n  exclude: [group]"))
+    second = run(configuration, store, [DRAWN[0]], route="moments", draws=3)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    name = "compatibility[age]"
+    assert second.scores()[name].item() == pytest.approx(first.scores()[name].item(), abs=1e-12)
+
+
+def test_kernels_without_their_matrix_and_neighbours_found_once(
+    configuration: Path, tmp_path: Path
+) -> None:
+    rows = run(configuration, tmp_path / "rows.zarr", [Knn(k=8), Rbf(gamma=5)])
+    free = run(configuration, tmp_path / "free.zarr", [Rbf(gamma=5)], route="matrix-free")
+    expected, found = values(rows).loc["rbf-5"], values(free).loc["rbf-5"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert not list((tmp_path / "free.zarr").glob("operators/*"))
+    # So few rows are searched exactly, whatever was asked for.
+    searched = run(configuration, tmp_path / "rows.zarr", [WHOLE[0]])
+    assert values(searched).iloc[0].to_numpy() == pytest.approx(
+        values(rows).loc["knn-8"].to_numpy(), rel=1e-9
+    )
