@@ -13,6 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import sparse
 
 from contexture.contexts import KINDS, AnyContext, ConditionalRows, Context, Features
+from contexture.errors import InputError
+from contexture.estimators import decompose_operator
 from contexture.operator import ExpectationOperator
 
 N, D = 41, 4
@@ -213,6 +215,51 @@ class ContextContract:
         for context in (made, *self.siblings(tmp_path)):
             a, b = (dense(context.fit(some_features(), 11)) for _ in range(2))
             np.testing.assert_array_equal(a, b)
+
+    def test_rows_of_inputs_from_outside(self, made: Context, tmp_path: Path) -> None:
+        for context in (made, *self.siblings(tmp_path)):
+            features = some_features()
+            evidence = context.fit(features, 3)
+            if not hasattr(evidence, "rows_of"):
+                return
+            names = evidence.context_values.tolist()
+            own = [names.index(i) if i in names else -1 for i in features.ids.tolist()]
+            again = evidence.rows_of(points(), own)
+            assert sparse.issparse(again) is evidence.sparse
+            P = again.toarray() if evidence.sparse else again
+            np.testing.assert_allclose(P, dense(evidence), rtol=0, atol=1e-14)
+            new = evidence.rows_of(points(3, seed=1).tolist())
+            assert new.shape == (3, len(names))
+            np.testing.assert_allclose(np.asarray(new.sum(axis=1)).ravel(), 1, rtol=0, atol=1e-12)
+            self.check_extension(evidence, own)
+            self.check_bad_inputs(evidence)
+
+    def check_extension(self, evidence: ConditionalRows, own: list[int]) -> None:
+        """Left functions at the training rows are what they were (theory.md §1)."""
+        operator = ExpectationOperator.from_evidence(evidence)
+        if operator.shape[1] < evidence.shape[1]:
+            return  # columns that nobody chooses were dropped
+        spectrum = decompose_operator(operator, 3)
+        rows = evidence.rows_of(points(), own)  # type: ignore[attr-defined]
+        np.testing.assert_allclose(spectrum.extend(rows), spectrum.left, rtol=0, atol=1e-8)
+
+    def check_bad_inputs(self, evidence: ConditionalRows) -> None:
+        m = evidence.shape[1]
+        for X, own, message in [
+            (points(3, 5), None, "the inputs have shape (3, 5); one row an input and 4 features "
+             "are needed."),
+            (points()[0], None, "the inputs have shape (4,); one row an input and 4 features are "
+             "needed."),
+            (points() * np.nan, None, "the inputs hold NaN or infinite values; give finite "
+             "numbers."),
+            (points(2), [0, m], f"own needs one number an input, from 0 to {m - 1}, or -1 for an "
+             "input that is no reference."),
+            (points(2), [0], f"own needs one number an input, from 0 to {m - 1}, or -1 for an "
+             "input that is no reference."),
+        ]:  # fmt: skip
+            with pytest.raises(InputError) as caught:
+                evidence.rows_of(X, own)  # type: ignore[attr-defined]
+            assert str(caught.value) == message
 
     def test_chunks_do_not_change_the_operator(self, made: Context) -> None:
         evidence = made.fit(some_features(), 3)
