@@ -13,9 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from scipy import sparse
 
 from contexture.contexts import KINDS, AnyContext, ConditionalRows, Context, Features
-from contexture.errors import InputError
-from contexture.estimators import decompose_operator
 from contexture.operator import ExpectationOperator
+from tests.contexts.outside import check_bad_inputs, check_extension
 
 N, D = 41, 4
 
@@ -231,35 +230,8 @@ class ContextContract:
             new = evidence.rows_of(points(3, seed=1).tolist())
             assert new.shape == (3, len(names))
             np.testing.assert_allclose(np.asarray(new.sum(axis=1)).ravel(), 1, rtol=0, atol=1e-12)
-            self.check_extension(evidence, own)
-            self.check_bad_inputs(evidence)
-
-    def check_extension(self, evidence: ConditionalRows, own: list[int]) -> None:
-        """Left functions at the training rows are what they were (theory.md §1)."""
-        operator = ExpectationOperator.from_evidence(evidence)
-        if operator.shape[1] < evidence.shape[1]:
-            return  # columns that nobody chooses were dropped
-        spectrum = decompose_operator(operator, 3)
-        rows = evidence.rows_of(points(), own)  # type: ignore[attr-defined]
-        np.testing.assert_allclose(spectrum.extend(rows), spectrum.left, rtol=0, atol=1e-8)
-
-    def check_bad_inputs(self, evidence: ConditionalRows) -> None:
-        m = evidence.shape[1]
-        for X, own, message in [
-            (points(3, 5), None, "the inputs have shape (3, 5); one row an input and 4 features "
-             "are needed."),
-            (points()[0], None, "the inputs have shape (4,); one row an input and 4 features are "
-             "needed."),
-            (points() * np.nan, None, "the inputs hold NaN or infinite values; give finite "
-             "numbers."),
-            (points(2), [0, m], f"own needs one number an input, from 0 to {m - 1}, or -1 for an "
-             "input that is no reference."),
-            (points(2), [0], f"own needs one number an input, from 0 to {m - 1}, or -1 for an "
-             "input that is no reference."),
-        ]:  # fmt: skip
-            with pytest.raises(InputError) as caught:
-                evidence.rows_of(X, own)  # type: ignore[attr-defined]
-            assert str(caught.value) == message
+            check_extension(evidence, points(), own)
+            check_bad_inputs(evidence, points())
 
     def test_chunks_do_not_change_the_operator(self, made: Context) -> None:
         evidence = made.fit(some_features(), 3)

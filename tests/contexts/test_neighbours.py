@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 
 import contexture as cx
 from contexture.contexts import Features, Knn, MaskedKnn, knn, neighbours
-from contexture.contexts.neighbours import Neighbours, approximate_neighbours, compare, pooled
+from contexture.contexts.neighbours import approximate_neighbours
+from contexture.contexts.recall import Neighbours, compare, pooled
 from contexture.contexts.search import nearest
 from contexture.errors import ContextError
 from tests.contexts.contract import dense, points, some_features
