@@ -14,9 +14,9 @@ from contexture.contexts.knn_rows import KnnRows
 from contexture.contexts.neighbours import (
     ALWAYS_EXACT,
     EXACT_UP_TO,
-    Neighbours,
     approximate_neighbours,
 )
+from contexture.contexts.recall import Neighbours
 from contexture.contexts.reference import (
     ReferenceContext,
     draw_reference,

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from contexture.contexts.base import Extent
 from contexture.contexts.knn import KnnFields, descent_work
 from contexture.contexts.masked_rows import MaskedRows
-from contexture.contexts.neighbours import SAMPLE, Neighbours, approximate_neighbours, pooled
+from contexture.contexts.neighbours import approximate_neighbours
 from contexture.contexts.rbf import RbfFields
+from contexture.contexts.recall import SAMPLE, Neighbours, pooled
 from contexture.contexts.reference import read_rows
 from contexture.errors import ContextError
 from contexture.inputs import Features, IntArray, RowsOfX

@@ -14,6 +14,7 @@ from scipy import sparse
 
 from contexture.contexts import KINDS, AnyContext, ConditionalRows, Context, Features
 from contexture.operator import ExpectationOperator
+from tests.contexts.outside import check_bad_inputs, check_extension
 
 N, D = 41, 4
 
@@ -213,6 +214,24 @@ class ContextContract:
         for context in (made, *self.siblings(tmp_path)):
             a, b = (dense(context.fit(some_features(), 11)) for _ in range(2))
             np.testing.assert_array_equal(a, b)
+
+    def test_rows_of_inputs_from_outside(self, made: Context, tmp_path: Path) -> None:
+        for context in (made, *self.siblings(tmp_path)):
+            features = some_features()
+            evidence = context.fit(features, 3)
+            if not hasattr(evidence, "rows_of"):
+                return
+            names = evidence.context_values.tolist()
+            own = [names.index(i) if i in names else -1 for i in features.ids.tolist()]
+            again = evidence.rows_of(points(), own)
+            assert sparse.issparse(again) is evidence.sparse
+            P = again.toarray() if evidence.sparse else again
+            np.testing.assert_allclose(P, dense(evidence), rtol=0, atol=1e-14)
+            new = evidence.rows_of(points(3, seed=1).tolist())
+            assert new.shape == (3, len(names))
+            np.testing.assert_allclose(np.asarray(new.sum(axis=1)).ravel(), 1, rtol=0, atol=1e-12)
+            check_extension(evidence, points(), own)
+            check_bad_inputs(evidence, points())
 
     def test_chunks_do_not_change_the_operator(self, made: Context) -> None:
         evidence = made.fit(some_features(), 3)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from contexture.contexts import Context, Features, Knn, MaskedKnn, MaskedRbf, Rbf
+from contexture.contexts import ConditionalRows, Context, Features, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.masked import draw_masks
 from contexture.errors import ContextError
 from tests.contexts.contract import ContextContract, dense, points, some_features
@@ -138,3 +139,29 @@ def test_k_and_references_are_checked() -> None:
         MaskedKnn(k=41).fit(some_features())
     with pytest.raises(ContextError, match="reference is 99, but the corpus has only 41 rows"):
         MaskedRbf(gamma=1, reference=99).fit(some_features())
+
+
+def peak_of(evidence: ConditionalRows, stop: int) -> int:
+    """Bytes held at most while a block is computed, the block itself included."""
+    evidence.rows(0, 2)  # compiled before it is measured
+    tracemalloc.start()
+    try:
+        evidence.rows(0, stop)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_block_is_not_held_once_a_mask() -> None:
+    features = some_features(points(2000, 6))
+    block = 1000 * 2000 * 8
+    masked = peak_of(MaskedRbf(gamma=3, n_masks=12, scale="absolute").fit(features), 1000)
+    plain = peak_of(Rbf(gamma=3, scale="absolute").fit(features), 1000)
+    assert masked < 2 * block
+    assert masked < 1.5 * plain
+
+
+@pytest.mark.parametrize("k", [4, 250])  # fewer and more neighbours over all masks than rows
+def test_a_sparse_block_is_not_held_once_a_mask(k: int) -> None:
+    evidence = MaskedKnn(k=k, n_masks=12).fit(some_features(points(2000, 6)))
+    assert peak_of(evidence, 1000) < 12 * evidence.entries(0, 1000) + 8 * 2**20
