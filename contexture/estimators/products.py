@@ -33,7 +33,9 @@ class Products(Protocol):
     """
 
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """(n, m)."""
+        ...
 
     def gram(self, V: Floats) -> Floats:
         """G V, shape (side, w), for V of shape (side, w): Mᵀ(M V) if m <= n, else M(Mᵀ V).
