@@ -79,18 +79,17 @@ class Basis:
             X[rows] = panel.T
         return X
 
-    def inner(self, X: Floats, count: int | None = None) -> FloatArray:
-        """QᵀX for the first ``count`` columns (all in use), panels added up in float64."""
-        count = self.used if count is None else count
-        total = np.zeros((count, X.shape[1]))
-        for rows, panel in self._walk(0, count):
+    def inner(self, X: Floats, first: int = 0) -> FloatArray:
+        """QᵀX for the columns in use from ``first`` on, panels added up in float64."""
+        total = np.zeros((self.used - first, X.shape[1]))
+        for rows, panel in self._walk(first, self.used):
             total += panel @ X[rows]
         return total
 
-    def subtract(self, X: Floats, H: FloatArray) -> None:
-        """X ← X − Q H, with as many columns of Q as H has rows."""
+    def subtract(self, X: Floats, H: FloatArray, first: int = 0) -> None:
+        """X ← X − Q H, H having a row for every column in use from ``first`` on."""
         small = H.astype(self.dtype)
-        for rows, panel in self._walk(0, len(H)):
+        for rows, panel in self._walk(first, self.used):
             X[rows] -= panel.T @ small
 
     def rotate(self, Z: FloatArray, first: int = 0) -> None:

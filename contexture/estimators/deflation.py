@@ -113,8 +113,10 @@ def orthonormalise(X: Floats, least: float) -> tuple[Floats, FloatArray]:
     return X, total
 
 
-def extend(basis: Basis, space: Space, X: Floats, wanted: int, scale: float) -> tuple[Floats, FloatArray, FloatArray]:
-    """Make an orthonormal block out of X that is orthogonal to a basis, filled with random columns.
+def extend(
+    basis: Basis, space: Space, X: Floats, wanted: int, scale: float, near: int = 0
+) -> tuple[Floats, FloatArray, FloatArray]:
+    """Make an orthonormal block out of X, orthogonal to a basis, filled up with random columns.
 
     Parameters
     ----------
@@ -127,31 +129,29 @@ def extend(basis: Basis, space: Space, X: Floats, wanted: int, scale: float) -> 
         Columns wanted at most; random ones fill up where X has fewer.
     scale : float
         Size of the vectors that X is a remainder of: what is left of it below rounding is noise.
+    near : int
+        Columns of the basis from here on hold nearly all of X that is in the basis.
 
     Returns
     -------
     (ndarray (side, r), ndarray (used, w), ndarray (r, w))
         Q, H, R with X = basis H + Q R; random columns have rows of 0 in R.
     """
-    eps = float(np.finfo(X.dtype).eps)
-    H = basis.inner(X)
-    basis.subtract(X, H)
-    least = 16 * eps * scale
-    smallest = np.sqrt(max(0.0, np.linalg.eigvalsh(small_gram(X))[0])) if X.shape[1] else 0.0
-    # What rounding left of the basis grows when X is made of length 1: at most to √eps.
-    if eps * float(np.linalg.norm(H, axis=0).max(initial=0.0)) > np.sqrt(eps) / 8 * smallest:
-        again = basis.inner(X)
-        basis.subtract(X, again)
-        H += again
-    Q, R = orthonormalise(X, least)
+    # Twice, since rounding of the first, large part is not small beside what remains; the
+    # second time it is small coefficients only, so that all columns are clean.
+    H = np.zeros((basis.used, X.shape[1]))
+    for first in (near, 0):
+        part = basis.inner(X, first)
+        basis.subtract(X, part, first)
+        H[first:] += part
+    Q, R = orthonormalise(X, 16 * float(np.finfo(X.dtype).eps) * scale)
     missing = min(wanted, space.dimension - basis.used) - Q.shape[1]
     if missing <= 0:
         return Q, H, R
     fresh = space.draw(missing, X.dtype)
-    for _ in range(2):
+    for _ in range(3):
         basis.subtract(fresh, basis.inner(fresh))
         fresh -= Q @ (Q.T @ fresh)
-        fresh, _ = orthonormalise(fresh, 0.0)
-        space.clean(fresh)
+        fresh, _ = orthonormalise(space.clean(fresh), 0.0)
     both = np.concatenate([Q, fresh], axis=1)
     return both, H, np.concatenate([R, np.zeros((fresh.shape[1], R.shape[1]))])

@@ -46,6 +46,9 @@ CUT_SHARE = 1.56
 SIZES = {1: 3.0, 2: 2.5, 3: 2.25}
 """Largest basis for a filter of degree 1, 2 or more, in multiples of the values wanted."""
 
+MARGIN = 0.02
+"""Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
+
 _CYCLES = 60
 _PROBE, _PROBE_STEPS = 8, 4
 
@@ -152,7 +155,8 @@ class _Solver:
         self.space, self.count, self.tolerance, self.dtype = space, count, tolerance, dtype
         self.kept = min(count + EXTRA, space.dimension)
         self.products, self._gram, self._progress = 0, gram, progress
-        self.rounding = 4 * float(np.finfo(dtype).eps)
+        self.goal = MARGIN * tolerance
+        self.rounding = 16 * float(np.finfo(dtype).eps)
 
     def gram(self, X: Floats) -> Floats:
         """G X on the space."""
@@ -195,7 +199,7 @@ class _Solver:
         best, idle = np.inf, 0
         for _ in range(_CYCLES):
             full = self.grow()
-            if not full and self.estimate()[0] > self.tolerance:
+            if not full and self.estimate()[0] > self.goal:
                 self.cut_down(min(self.kept + 2 * BLOCK, self.limit - 4 * BLOCK))
                 continue
             values, errors = self.settle()
@@ -210,11 +214,13 @@ class _Solver:
             best, idle = (worst, 0) if worst < best / 2 else (best, idle + 1)
             if idle == 2:
                 break
+            self.goal /= 100  # the bounds for G were wider than those for f(G) promised
         return Eigenpairs(values[: self.count], errors, self.basis, self.products)
 
     def grow(self) -> bool:
         """Add blocks until the values seem known (True) or the basis is full (False)."""
-        basis, check = self.basis, 0
+        basis, previous = self.basis, 0
+        check = max(int(1.5 * self.count), basis.used + 2 * BLOCK)
         seen: list[tuple[int, float]] = []
         while self.next.shape[1]:
             width = self.next.shape[1]
@@ -223,7 +229,9 @@ class _Solver:
             start = basis.used
             basis.append(self.next)
             Y = self.space.clean(self.filter.apply(self.gram, self.next))
-            self.next, H, R = extend(basis, self.space, Y, BLOCK, float(self.filter.at(1.0)))
+            top = float(self.filter.at(1.0))
+            self.next, H, R = extend(basis, self.space, Y, BLOCK, top, previous)
+            previous = start
             del Y
             used = basis.used
             self.T[:used, start:used], self.T[start:used, :used] = H, H.T
@@ -231,16 +239,14 @@ class _Solver:
             self.link = np.concatenate([np.zeros((len(R), start)), R], axis=1)
             if self._progress is not None:
                 self._progress(min(used, self.limit), self.limit)
-            if used < min(1.5 * self.count, self.limit - BLOCK) or used < check:
-                continue
-            if used < self.kept:
+            if used < max(self.kept, min(check, self.limit - BLOCK)):
                 continue
             error, _ = self.estimate()
             logger.debug("%d columns: error %.1e", used, error)
-            if error <= self.tolerance:
+            if error <= self.goal:
                 return True
             seen.append((used, error))
-            check = _when(seen, self.tolerance)
+            check = _when(seen, self.goal)
         return True
 
     def ritz(self) -> tuple[FloatArray, FloatArray]:
@@ -316,11 +322,11 @@ class _Solver:
         return block
 
 
-def _when(seen: list[tuple[int, float]], tolerance: float) -> int:
+def _when(seen: list[tuple[int, float]], goal: float) -> int:
     """Columns at which the error may have come down, from how it came down so far."""
     if len(seen) < 2 or not np.isfinite(seen[-1][1] * seen[-2][1]):
         return seen[-1][0] + 2 * BLOCK
     (j, e), (last, error) = seen[-2:]
     rate = np.log(e / error) / (last - j) if e > error else 0.0
-    ahead = np.log(error / tolerance) / rate if rate > 0 else 8 * BLOCK
-    return last + int(min(0.8 * ahead, 8 * BLOCK))
+    ahead = np.log(error / goal) / rate if rate > 0 else 8 * BLOCK
+    return last + int(min(0.7 * ahead, 3 * BLOCK))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -27,10 +27,33 @@ def connected_parts(M: Rows) -> tuple[int, np.ndarray, np.ndarray]:
     int, ndarray of shape (n,), ndarray of shape (m,)
         How many there are, and the part of each input and of each context value.
     """
-    n, _ = M.shape
-    bipartite = sparse.block_array([[None, M], [sparse.csr_array(M.T), None]], format="csr")
-    parts, labels = csgraph.connected_components(bipartite, directed=False)
+    n, m = M.shape
+    # The lower half follows from the upper; only the pattern counts, and small entries save room.
+    pattern = np.ones(M.nnz, dtype=np.int8)
+    pointers = np.concatenate([M.indptr, np.full(m, M.indptr[-1], M.indptr.dtype)])
+    graph = sparse.csr_array((pattern, M.indices + n, pointers), shape=(n + m, n + m))
+    parts, labels = csgraph.connected_components(graph, directed=False)
     return int(parts), labels[:n], labels[n:]
+
+
+def parts_of_blocks(blocks: Iterable[Rows], m: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """As `connected_parts`, for row blocks that are read one at a time; dense ones, too.
+
+    Parameters
+    ----------
+    blocks : iterable of csr_array or ndarray of shape (r, m)
+    m : int
+    """
+    of_a, first = np.arange(m), []
+    for block in blocks:
+        held = sparse.csr_array(block != 0)
+        first.append(held.indices[held.indptr[:-1]])
+        # Columns that were connected before are one node each.
+        merged = sparse.csr_array((held.data, of_a[held.indices], held.indptr), shape=held.shape)
+        _, _, columns = connected_parts(merged)
+        of_a = columns[of_a]
+    _, of_a = np.unique(of_a, return_inverse=True)
+    return int(of_a.max()) + 1, of_a[np.concatenate(first)], of_a
 
 
 def positions_by_part(of: np.ndarray, parts: int) -> list[np.ndarray]:
