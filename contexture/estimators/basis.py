@@ -56,7 +56,7 @@ class Basis:
             self._panels = [np.empty((capacity, s.stop - s.start), dtype) for s in self._slices]
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder, prefix="basis-", buffering=0)
+            self._file = tempfile.TemporaryFile(dir=folder, prefix="basis-", buffering=0)  # noqa: SIM115
             self._buffer: Floats = np.empty((capacity, rows), dtype).reshape(-1)
 
     def append(self, X: Floats) -> None:

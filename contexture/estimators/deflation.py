@@ -61,7 +61,7 @@ class Space:
         return X
 
     def draw(self, count: int, dtype: npt.DTypeLike) -> Floats:
-        """Standard normal vectors of the space, shape (side, count)."""
+        """Draw standard normal vectors of the space, shape (side, count)."""
         X = self._random.standard_normal((self.side, count), dtype=np.float32)
         return self.clean(X.astype(dtype, copy=False))
 
@@ -99,7 +99,9 @@ def orthonormalise(X: Floats, least: float) -> tuple[Floats, FloatArray]:
         # Squares are known to 1e-16 of the largest, lengths so to 1e-8: smaller ones are noise.
         kept = lengths > max(least, 1e-7 * lengths[-1]) if len(lengths) else lengths > 0
         turn = vectors[:, kept] / lengths[kept]
-        even = bool(kept.all()) and np.abs(gram - np.eye(len(gram))).max() < 8 * np.finfo(X.dtype).eps
+        even = (
+            bool(kept.all()) and np.abs(gram - np.eye(len(gram))).max() < 8 * np.finfo(X.dtype).eps
+        )
         if even:
             break
         total = (vectors[:, kept] * lengths[kept]).T @ total

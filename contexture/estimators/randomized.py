@@ -21,7 +21,7 @@ from contexture.estimators.krylov import top_eigenpairs
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
     connected_parts,
-    contrasts,
+    contrast,
     parts_of_blocks,
     positions_by_part,
 )
@@ -154,8 +154,12 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     ones = min(parts - 1, wanted)
     found: list[_Found] = []
     if wanted > ones:
-        whole = _Whole(operator, P, root_x, root_a, of_x, of_a, parts)
-        found = _solve_parts(whole, wanted - ones, settings)
+        count = wanted - ones
+        if isinstance(P, sparse.csr_array):
+            found = _solve_parts(operator, (of_x, of_a), parts, count, settings)
+        else:
+            found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings)]
+    methods = {f.method for f in found}
     values = np.concatenate([f.values for f in found]) if found else np.zeros(0)
     owner = np.repeat(np.arange(len(found)), [len(f.values) for f in found])
     place = np.concatenate([np.arange(len(f.values)) for f in found] or [np.zeros(0, int)])
@@ -169,14 +173,15 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     errors[ones + len(top) :] = floor
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
     right = np.zeros((m, wanted), dtype)
-    right[:, :ones] = contrasts_of_one_side(root_a, of_a, of_x, root_x, parts, ones)
+    right[:, :ones] = contrast(
+        root_a, of_a, np.bincount(of_x, weights=root_x**2, minlength=parts), ones
+    )
     while found:
         f = found.pop()
         goal = np.flatnonzero(owner[top] == len(found)) + ones
         chosen = place[top[goal - ones]]
         for q, g in zip(chosen, goal, strict=True):
             right[f.columns, g] = f.right[:, q]
-        del f
     right /= root_a[:, None].astype(dtype)
     right[:, eigenvalues == 0] = np.nan
     covariance = covariance_of(operator, eigenvalues, right)
@@ -200,7 +205,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
         context_values=operator.context_values,
         total_association=operator.total_association,
         components=parts,
-        method=f"block Lanczos in {dtype}",
+        method=" and ".join(sorted(methods)) or "exact: connected parts in closed form",
         noise_floor=floor,
         numerical_error=errors,
     )
@@ -213,5 +218,110 @@ class _Found:
     values: FloatArray
     errors: FloatArray
     right: Floats
-    columns: IntArray | slice
+    columns: IntArray
     floor: float
+    method: str
+
+
+def _solve_parts(
+    operator: ExpectationOperator,
+    of: tuple[IntArray, IntArray],
+    parts: int,
+    count: int,
+    settings: Settings,
+) -> list[_Found]:
+    """Solve small parts by their Gram matrices, the others together by the solver."""
+    M = operator.normalised()
+    root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
+    found, large = [], np.zeros(parts, dtype=bool)
+    members = zip(positions_by_part(of[0], parts), positions_by_part(of[1], parts), strict=True)
+    for part, (rows, columns) in enumerate(members):
+        small = min(len(rows), len(columns))
+        most = min(count, small - 1)
+        large[part] = small > exact.GRAM_LIMIT and 3 * most <= small
+        if large[part] or most < 1:
+            continue
+        piece = sparse.csr_array(M[rows][:, columns])
+        u, v = root_x[rows], root_a[columns]
+        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
+        values, _, right = exact.gram(piece, u, v, most)
+        errors = np.full(most, exact.NOISE_FLOOR)
+        found.append(
+            _Found(
+                values, errors, np.nan_to_num(right), columns, exact.NOISE_FLOOR, "Gram matrices"
+            )
+        )
+    if not large.any():
+        return found
+    rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
+    M = M if large.all() else M[rows][:, columns]
+    r, c = local_order(M)
+    del M
+    rows, columns = rows[r], columns[c]
+    side, root = (columns, root_a) if len(columns) <= len(rows) else (rows, root_x)
+    labels = np.unique((of[1] if side is columns else of[0])[side], return_inverse=True)[1]
+    shape = (len(rows), len(columns))
+    products = SparseProducts(lambda: operator.normalised()[rows][:, columns], shape)
+    most = min(count, min(shape) - int(large.sum()))
+    solution = solve(products, root[side], most, settings, labels)
+    return [*found, _right_of(products, solution, columns)]
+
+
+def _solve_blocks(
+    operator: ExpectationOperator,
+    of: tuple[IntArray, IntArray],
+    parts: int,
+    count: int,
+    settings: Settings,
+) -> _Found:
+    """Solve all parts together, on blocks that are read one at a time."""
+    n, m = operator.shape
+    weights, labels = (
+        (operator.context_weights, of[1]) if m <= n else (operator.input_weights, of[0])
+    )
+    products = BlockProducts(operator)
+    most = min(count, min(n, m) - parts)
+    return _right_of(products, solve(products, np.sqrt(weights), most, settings, labels), None)
+
+
+def _right_of(products: Products, solution: Solution, columns: IntArray | None) -> _Found:
+    """Right vectors, whichever side was solved."""
+    n, m = products.shape
+    right = solution.vectors
+    if n < m:
+        scale = np.sqrt(np.where(solution.values > solution.floor, solution.values, np.inf))
+        right = np.empty((m, len(scale)), solution.vectors.dtype)
+        for rows, values in products.other(solution.vectors):
+            right[rows] = values / scale.astype(right.dtype)
+    where = np.arange(m) if columns is None else columns
+    method = f"block Lanczos in {solution.vectors.dtype}"
+    return _Found(solution.values, solution.errors, right, where, solution.floor, method)
+
+
+def covariance_of(
+    operator: ExpectationOperator, eigenvalues: FloatArray, right: Floats
+) -> FloatArray:
+    """Covariance of the s_i² over inputs, some rows at a time."""
+    k, start = len(eigenvalues), 0
+    total = np.zeros((k, k))
+    rows = max(1, 2**22 // max(1, k))
+    functions = np.nan_to_num(right)
+    for block in operator.blocks:
+        for i in range(0, block.shape[0], rows):
+            piece: Rows = block[i : i + rows].astype(right.dtype, copy=False)
+            influence = np.asarray(piece @ functions, dtype=np.float64) ** 2
+            influence -= np.asarray(piece @ functions**2) * eigenvalues
+            influence *= operator.input_weights[start : start + len(influence), None]
+            total += influence.T @ influence
+            start += len(influence)
+    return total
+
+
+def _fix_signs(deciding: FloatArray, left: FloatArray, right: FloatArray) -> None:
+    """As `contexture.spectrum.fix_signs`, in place."""
+    for i in range(right.shape[1]):
+        column = np.nan_to_num(deciding[:, i])
+        if column[np.argmax(np.abs(column))] < 0:
+            right[:, i] *= -1
+            if left.shape[1]:
+                left[:, i] *= -1
