@@ -92,11 +92,15 @@ def compute_scores(
         Path of the context's group.
     """
     store = Store(url)
-    operator = read_operator(store, operator_key)
+    operator = read_operator(store, operator_key).in_memory()
     spectrum = decompose_operator(
         operator,
         settings["max_rank"],
-        seed=settings["seed"],
+        settings["tolerance"],
+        settings["seed"],
+        functions=settings["rank_kept"],
+        left_functions=settings["left_functions"],
+        memory=settings["memory"],
     )
     details = attributes_of(store.find(f"operators/{operator_key}")).get("details", {})
     return write_scores(
