@@ -30,8 +30,8 @@ EXTRA = 32
 
 _CYCLES = 30
 _IDLE = 3
-"""Restarts after which the bound must have halved: where the values at the cut are all alike, no
-basis can tell them apart, and they are right long before the bound says so."""
+"""Restarts after which the bound must have come down by a fifth. Where the values at the cut
+are all alike, no basis tells them apart, and they are right long before the bound says so."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class _Lanczos:
             self.report(worst)
             done = worst <= self.tolerance and settled and self.used >= self.kept
             if full:
-                cycles, idle = cycles + 1, 0 if worst < best / 2 else idle + 1
+                cycles, idle = cycles + 1, 0 if worst < 0.8 * best else idle + 1
                 best = min(best, worst)
             if done or not new.shape[1] or cycles == _CYCLES or idle == _IDLE:
                 vectors = self.Q[:, : self.used] @ Y[:, : self.count].astype(self.Q.dtype)

@@ -78,8 +78,9 @@ def kernel_spectrum(
     Returns
     -------
     Spectrum
-        `components` counts values within 1e-10 of 1, the trivial one included; where all that
-        were wanted are 1 there may be more.
+        `components` counts values within 1e-10 of 1, the trivial one included. Where all that
+        were wanted are 1 there may be more; with truncated weights there are then at most the
+        number given, that of the parts of the sparse operator.
 
     Raises
     ------
@@ -186,12 +187,26 @@ def _truncated(
 ) -> Spectrum:
     cut = truncate(products, tolerance)
     spectrum = exact_spectrum(cut.operator, wanted, seed)
+    components = spectrum.components
+    ones = int(np.sum(spectrum.eigenvalues > 1 - _ONES))
+    if 0 < ones < wanted:
+        # Weights that were dropped may be all that held two parts together: the values near 1
+        # come from the whole operator.
+        tall = products.shape[1] <= products.shape[0]
+        functions_of = spectrum.right if tall else spectrum.left
+        weights = cut.operator.context_weights if tall else products.input_weights
+        V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
+        trivial = np.sqrt(products.context_weights if tall else products.input_weights)
+        near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
+        exactly = int(np.sum(_refined(products, trivial, near, ones).values > 1 - NOISE_FLOOR))
+        components = 1 + exactly
     if functions is not None:
         spectrum = spectrum.truncated(functions)
     return replace(
         spectrum,
         left=spectrum.left if left_functions else spectrum.left[:, :0],
         total_association=products.total_association,
+        components=components,
         method=f"negligible weights dropped (‖ΔM‖ <= {cut.bound:.0e}); {spectrum.method}",
         numerical_error=spectrum.numerical_error + 2.0 * cut.bound,
     )
@@ -211,8 +226,6 @@ def _spectrum(
     eigenvalues = np.where(pairs.values > floor, np.minimum(pairs.values, 1.0), 0.0)
     count = len(eigenvalues) if functions is None else min(functions, len(eigenvalues))
     tall = m <= n
-    # The covariance needs all right functions, whatever is kept of them.
-    mine = pairs.vectors.astype(np.float64)
     across: FloatArray | None = None
     if not tall or left_functions:
         known = pairs.vectors[:, :count] if tall else pairs.vectors
@@ -220,15 +233,16 @@ def _spectrum(
         across = np.concatenate([np.asarray(part, np.float64) for _, part in parts])
         with np.errstate(divide="ignore", invalid="ignore"):
             across /= np.sqrt(eigenvalues[: across.shape[1]])
-    U, V = (across, mine) if tall else (mine, across)
-    right = np.asarray(V) / np.sqrt(products.context_weights)[:, None]
+    U, V = (across, pairs.vectors) if tall else (pairs.vectors, across)
+    # The covariance needs all right functions, whatever is kept of them.
+    right = np.asarray(V, dtype=np.float64) / np.sqrt(products.context_weights)[:, None]
     right[:, eigenvalues == 0] = np.nan
     covariance = _sampled_covariance(products, eigenvalues, right, seed)
     left = np.empty((n, 0))
     if left_functions and U is not None:
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
         left[:, eigenvalues[:count] == 0] = np.nan
-    left, right = fix_signs(left, right[:, :count].copy())
+    left, right = fix_signs(left, right if count == right.shape[1] else right[:, :count].copy())
     ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)

@@ -26,6 +26,8 @@ SAMPLE = 256
 _ENTRY_BYTES = 12 * 3
 """An entry of a CSR matrix with the copies that a decomposition makes of it."""
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class TruncationPlan:
@@ -89,7 +91,7 @@ def plan_truncation(
         P = products.conditional(sample[first : first + 64])
         kept += int(np.sum(P - _threshold(products, share) > 0))
     density = kept / (size * m)
-    entries = int(density * n * m)
+    entries = round(density * n * m)
     fits = memory is None or entries * _ENTRY_BYTES <= memory
     return TruncationPlan(entries, density, share, density <= DENSITY and fits)
 
@@ -126,7 +128,7 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
     moved = np.abs(1.0 - np.sqrt(weights / before)).max()
     largest = float(dropped.max())
     bound = np.sqrt(largest * float((columns / before).max())) + largest + float(moved)
-    return Truncation(operator, float(bound) + 1e-14)
+    return Truncation(operator, float(bound) + _ROUNDING)
 
 
 def _share(tolerance: float) -> float:

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import contexture as cx
+from contexture.contexts.rbf import RbfRows
+from contexture.errors import InputError
+from contexture.estimators import kernel_spectrum as module
+from contexture.estimators.exact import exact_spectrum
+from contexture.estimators.kernel_lanczos import bounds, top_of, top_pairs
+from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_spectrum import Route, kernel_spectrum
+from contexture.estimators.kernel_truncation import plan_truncation, truncate
+
+RANK = 100
+
+
+def rbf_rows(
+    n: int, gamma: float, m: int | None = None, weights: bool = False, D: int = 8
+) -> RbfRows:
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(n, D)) * 0.8 ** np.arange(D)
+    X[:4] = X[4:8]  # duplicates
+    p = generator.uniform(0.2, 2.0, n) if weights else None
+    features = cx.Features.from_array(X, input_weights=p)
+    R = X if m is None else X[generator.choice(n, m, replace=False)]
+    return RbfRows(X, R, gamma, features.input_weights, np.arange(len(R)), {})
+
+
+def exact(evidence: RbfRows, rank: int = RANK) -> cx.Spectrum:
+    return exact_spectrum(cx.ExpectationOperator.from_evidence(evidence), rank)
+
+
+EVIDENCE = {
+    "fast": rbf_rows(700, 0.3, weights=True),
+    "slow": rbf_rows(700, 1.5),
+    "drawn": rbf_rows(1200, 0.7, m=500, weights=True),
+}
+R, X = EVIDENCE["drawn"].X, EVIDENCE["drawn"].references
+wide = RbfRows(X, R, 0.7, np.full(500, 1 / 500), np.arange(1200), {})
+EVIDENCE["more references than inputs"] = wide
+
+
+ROUTES = [(name, route) for name in EVIDENCE for route in ("gram", "tiles", "nystroem")]
+EVIDENCE["narrow"] = rbf_rows(400, 15.0, weights=True)
+
+
+@pytest.mark.parametrize(("name", "route"), [*ROUTES, ("narrow", "truncated"), ("narrow", "gram")])
+def test_every_route_gives_the_exact_spectrum(name: str, route: Route) -> None:
+    theirs = exact(EVIDENCE[name])
+    ours = kernel_spectrum(EVIDENCE[name], RANK, route=route, left_functions=True)
+    error = np.abs(ours.eigenvalues - theirs.eigenvalues)
+    assert error.max() < 1e-5
+    assert theirs.components == ours.components
+    assert np.all(error <= ours.numerical_error)
+    assert ours.numerical_error.max() <= 1.2e-5
+    assert ours.total_association == pytest.approx(theirs.total_association, rel=1e-10)
+    np.testing.assert_allclose(ours.context_weights, theirs.context_weights, rtol=1e-5)
+    for mine, other in ((ours.left, theirs.left), (ours.right, theirs.right)):
+        assert mine.shape == other.shape
+    if name != "narrow":  # there, values near 1 lie too close for functions of their own
+        close = dict(rtol=0.02, atol=1e-6)
+        np.testing.assert_allclose(ours.standard_error, theirs.standard_error, **close)
+        np.testing.assert_allclose(ours.left[:, :2], theirs.left[:, :2], atol=2e-3)
+        np.testing.assert_allclose(ours.right[:, :2], theirs.right[:, :2], atol=2e-3)
+
+
+def test_functions_that_are_not_wanted_are_left_out() -> None:
+    spectrum = kernel_spectrum(EVIDENCE["fast"], RANK, functions=3)
+    assert spectrum.left.shape == (700, 0)
+    assert spectrum.right.shape == (700, 3)
+    assert spectrum.rank == RANK
+    extended = spectrum.extend(EVIDENCE["fast"].rows(0, 50))
+    whole = kernel_spectrum(EVIDENCE["fast"], RANK, functions=3, left_functions=True)
+    np.testing.assert_allclose(extended, whole.left[:50], atol=1e-6)
+    assert spectrum.method == "tiles: Gram matrix in float64; 2 passes"
+
+
+def test_double_precision_on_demand() -> None:
+    spectrum = kernel_spectrum(EVIDENCE["fast"], 40, tolerance=1e-10, route="tiles")
+    assert np.abs(spectrum.eigenvalues - exact(EVIDENCE["fast"]).eigenvalues[:40]).max() < 1e-12
+    assert spectrum.numerical_error.max() < 1e-10
+
+
+def test_a_basis_too_large_for_the_memory_is_restarted() -> None:
+    lines: list[str] = []
+    spectrum = kernel_spectrum(
+        EVIDENCE["slow"], 40, memory=700 * 4 * 340, route="tiles", progress=lines.append
+    )
+    used = [int(line.split()[2]) for line in lines if line.startswith("basis of")]
+    assert max(used) <= 340
+    assert min(np.diff(used)) < 0
+    assert np.abs(spectrum.eigenvalues - exact(EVIDENCE["slow"]).eigenvalues[:40]).max() < 1e-5
+
+
+@pytest.mark.parametrize("gamma", [1e-9, 1e5])
+@pytest.mark.parametrize("route", ["gram", "tiles", "nystroem", "truncated"])
+def test_no_and_full_association(gamma: float, route: Route) -> None:
+    evidence = rbf_rows(400, gamma)
+    spectrum = kernel_spectrum(evidence, 50, route=route)
+    if gamma > 1:  # every row is a context of its own, but for the four duplicates
+        np.testing.assert_allclose(spectrum.eigenvalues, 1.0, atol=1e-9)
+        assert spectrum.components >= 51
+    else:
+        np.testing.assert_allclose(spectrum.eigenvalues, 0.0, atol=5e-6)
+        assert spectrum.components == 1
+
+
+def test_groups_far_apart_are_components() -> None:
+    X = np.random.default_rng(0).normal(size=(300, 3)) + 1e3 * (np.arange(300) % 3)[:, None]
+    evidence = RbfRows(X, X, 1.0, np.full(300, 1 / 300), np.arange(300), {})
+    for route in ("gram", "tiles", "nystroem", "truncated"):
+        spectrum = kernel_spectrum(evidence, 20, route=route)
+        assert spectrum.components == 3
+        assert np.all(spectrum.eigenvalues <= 1)
+
+
+def test_larger_operators_choose_truncation_or_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GRAM_SIDE", 100)
+    narrow = rbf_rows(600, 300.0)
+    assert kernel_spectrum(narrow, 50).method.startswith("negligible weights dropped (‖ΔM‖ <= ")
+    assert kernel_spectrum(EVIDENCE["fast"], 50).method.startswith(
+        "tiles: block Lanczos in float32"
+    )
+    # Most of all values: the Gram matrix after all.
+    assert kernel_spectrum(EVIDENCE["fast"], 400).method.startswith("tiles: Gram matrix")
+
+
+def test_nothing_can_be_associated() -> None:
+    X = np.zeros((3, 1))
+    evidence = RbfRows(X, X[:1], 1.0, np.full(3, 1 / 3), np.arange(1), {})
+    message = r"the operator has 3 input\(s\) and 1 context value\(s\); two of each are needed\."
+    with pytest.raises(InputError, match=message):
+        kernel_spectrum(evidence)
+
+
+@pytest.mark.parametrize("gamma", [3.0, 30.0, 300.0])
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-3, 0.3])
+def test_the_bound_of_truncation_holds(gamma: float, tolerance: float) -> None:
+    evidence = rbf_rows(250, gamma, weights=True)
+    products = KernelProducts(evidence)
+    cut = truncate(products, tolerance)
+    M = products.tile(slice(None), slice(None))
+    distance = np.linalg.norm(M - cut.operator.normalised().toarray(), 2)
+    assert distance <= cut.bound
+    assert 2 * cut.bound <= tolerance
+    P = cut.operator.conditional()
+    np.testing.assert_allclose(P.sum(axis=1), 1.0)
+    plan = plan_truncation(products, tolerance)
+    assert plan.entries == P.nnz  # the sample holds all rows
+    assert plan.density == P.nnz / 250**2
+    assert plan.possible == (plan.density <= 0.03)
+    assert not plan_truncation(products, tolerance, memory=1000).possible
+
+
+def test_nystroem_is_exact_with_all_landmarks() -> None:
+    products = KernelProducts(rbf_rows(150, 2.0))
+    begun = nystroem_start(products, 20, landmarks=150)
+    exact_values = np.append(1.0, exact(products.evidence, 19).eigenvalues)
+    np.testing.assert_allclose(begun.values, exact_values, atol=1e-7)
+    np.testing.assert_allclose(begun.vectors.T @ begun.vectors, np.eye(20), atol=1e-7)
+
+
+@pytest.mark.parametrize("width", [24, 64])
+def test_lanczos_finds_values_that_repeat(width: int) -> None:
+    generator = np.random.default_rng(0)
+    values = np.concatenate([np.full(20, 0.9), np.linspace(0.5, 0, 179)])
+    V = np.linalg.qr(generator.normal(size=(200, 200)))[0]
+    G = (V[:, 1:] * values) @ V[:, 1:].T + np.outer(V[:, 0], V[:, 0])
+    pairs = top_pairs(lambda W: G @ W, V[:, 0], 30, 1e-9, np.float64, block=width)
+    error = np.abs(pairs.values - values[:30])
+    assert error.max() < 1e-9
+    assert np.all(error <= pairs.errors + 1e-13)
+    assert np.abs(pairs.vectors.T @ V[:, 0]).max() < 1e-12
+
+
+def test_bounds_hold_for_ritz_values_on_any_basis() -> None:
+    generator = np.random.default_rng(0)
+    values = 0.9 ** np.arange(100)
+    G = np.diag(values)
+    for noise in (1e-1, 1e-2, 1e-4):
+        Q = np.linalg.qr(np.eye(100)[:, :30] + noise * generator.normal(size=(100, 30)) / 10)[0]
+        theta, Y = top_of(Q.T @ G @ Q, 30)
+        W = Q @ Y
+        errors = bounds(theta, G @ W - W * theta, 20)
+        assert np.all(values[:20] - theta[:20] <= errors)
+    assert errors.max() < 1e-5
