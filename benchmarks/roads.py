@@ -140,7 +140,7 @@ def _decompose(inputs: cx.Features, context: Context, seed: int) -> tuple[cx.Spe
 def _kept(spectrum: cx.Spectrum) -> dict[str, Any]:
     useful = cx.scores.usefulness(spectrum, RANK)
     return {
-        "eigenvalues": np.round(spectrum.eigenvalues, 9).tolist(),
+        "eigenvalues": np.round(spectrum.eigenvalues[:256], 6).tolist(),
         "tau": useful.value,
         "tau_standard_error": useful.standard_error,
         "best_rank": useful.best_rank,
