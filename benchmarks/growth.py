@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def one(source: str, rank: int, tolerance: float) -> None:
     """Decompose one operator in this process, and count the work."""
     operator = cx.ExpectationOperator.from_conditional(sparse.load_npz(source))
-    tally = Tally(sum(block.nnz for block in operator.blocks), min(operator.shape))
+    P = operator.conditional()
+    stored = P.nnz if isinstance(P, sparse.csr_array) else P.size
+    tally = Tally(stored, min(operator.shape))
 
     def work() -> dict[str, Any]:
         with tally.counting():

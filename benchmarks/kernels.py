@@ -56,7 +56,7 @@ def propack(X: FloatArray, gamma: float, rank: int) -> FloatArray:
 def matrix_free(X: FloatArray, gamma: float, rank: int) -> FloatArray:
     """Decompose by products with tiles that are never kept."""
     try:
-        from contexture.estimators.kernel_products import kernel_spectrum
+        from contexture.estimators.kernel_spectrum import kernel_spectrum
     except ImportError as error:
         raise Unavailable(f"the matrix-free route is not there ({error})") from error
     evidence = Rbf(gamma=gamma).fit(cx.Features.from_array(X), SEED)

@@ -139,7 +139,7 @@ def _scores(store: Path) -> dict[str, Any]:
     row = table.iloc[0]
     if not (len(table) == 1 and 1 < row["usefulness"] <= 2):
         raise SystemExit(f"these are no scores:\n{table}")
-    return {name: getattr(value, "item", lambda v=value: v)() for name, value in row.items()}
+    return {str(name): getattr(value, "item", lambda v=value: v)() for name, value in row.items()}
 
 
 def _require_same(scores: dict[str, Any], before: dict[str, Any]) -> None:

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, help="rows drawn of each data set; all by default")
     parser.add_argument("--kernel-rows", type=int, default=6000, help="the same for RBF")
     parser.add_argument("--sizes", type=int, nargs="+")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of each size")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     started = time.perf_counter()
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for context in (Knn(fraction=options.fraction), Rbf(gamma=options.gamma)):
             part = some_rows(X, options.kernel_rows if context.kind == "rbf" else options.rows)
             sizes = options.sizes or (SIZES if len(part) <= MANY else LARGE_SIZES)
-            content["runs"].append(compare(name, part, context, sizes))
+            content["runs"].append(compare(name, part, context, sizes, options.draws))
             content["seconds"] = time.perf_counter() - started
             options.out.write_text(json.dumps(content) + "\n")
     return 0
@@ -108,7 +109,9 @@ def some_rows(X: FloatArray, rows: int | None) -> FloatArray:
     return X[np.sort(np.random.default_rng(0).choice(len(X), rows, replace=False))]
 
 
-def compare(name: str, X: FloatArray, context: Context, sizes: Sequence[int]) -> dict[str, Any]:
+def compare(
+    name: str, X: FloatArray, context: Context, sizes: Sequence[int], many: int
+) -> dict[str, Any]:
     """Decompose over all rows, and over draws of m references."""
     inputs = cx.Features.from_array(X)
     whole, seconds = _decompose(inputs, context, 0)
@@ -117,7 +120,7 @@ def compare(name: str, X: FloatArray, context: Context, sizes: Sequence[int]) ->
         if 2 * m > len(X):
             continue
         estimate = context.model_copy(update={"reference": m})
-        for seed in range(1, (DRAWS if m < max(SIZES) else LAST_DRAWS) + 1):
+        for seed in range(1, (many if m < max(SIZES) else min(many, LAST_DRAWS)) + 1):
             spectrum, took = _decompose(inputs, estimate, seed)
             draws.append({"m": m, "seed": seed, "seconds": took, **_kept(spectrum)})
         print(f"{name} {context.label} m={m}: {took:.1f} s a draw", file=sys.stderr)
@@ -137,7 +140,7 @@ def _decompose(inputs: cx.Features, context: Context, seed: int) -> tuple[cx.Spe
 def _kept(spectrum: cx.Spectrum) -> dict[str, Any]:
     useful = cx.scores.usefulness(spectrum, RANK)
     return {
-        "eigenvalues": np.round(spectrum.eigenvalues, 9).tolist(),
+        "eigenvalues": np.round(spectrum.eigenvalues[:256], 6).tolist(),
         "tau": useful.value,
         "tau_standard_error": useful.standard_error,
         "best_rank": useful.best_rank,

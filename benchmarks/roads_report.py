@@ -62,17 +62,24 @@ def power_law(m: Sequence[float], error: Sequence[float]) -> tuple[float, float]
     return float(np.exp(level)), float(-slope)
 
 
-def rule(run: Run, rank: int) -> dict[str, float]:
-    """Fit the spread and the bias of τ against m, where m exceeds d_0."""
-    used = [m for m in sizes(run) if m > rank]
+def rule(runs: Sequence[Run], rank: int) -> dict[str, float]:
+    """Fit spread, |bias| and root mean square error of τ against m, where m exceeds d_0.
+
+    Several runs are fitted as one; ``worst`` is the largest root mean square error over the
+    fitted one. Nothing is fitted to fewer than three points.
+    """
+    used = [(run, m) for run in runs for m in sizes(run) if m > rank]
     found: dict[str, float] = {}
-    if len(used) >= 2:
-        tau = [deviations(run, m)[0] for m in used]
+    if len(used) >= 3:
+        at = [float(m) for _, m in used]
+        tau = [deviations(run, m)[0] for run, m in used]
         spread = [float(part.std(ddof=1)) for part in tau]
         bias = [abs(float(part.mean())) for part in tau]
         total = [float(np.sqrt(np.mean(part**2))) for part in tau]
         for name, error in (("spread", spread), ("bias", bias), ("total", total)):
-            found[f"{name}_a"], found[f"{name}_b"] = power_law(used, error)
+            found[f"{name}_a"], found[f"{name}_b"] = power_law(at, error)
+        fitted = found["total_a"] * np.array(at) ** -found["total_b"]
+        found["worst"] = float(np.max(np.array(total) / fitted))
     return found
 
 
@@ -110,15 +117,19 @@ def tables(content: dict[str, Any]) -> str:
         "Fitted to the sizes above d_0: spread (standard deviation of one draw), |bias| and root "
         "mean square error of τ as a·m^(−b).",
         "",
-        "| data | context | spread a | b | bias a | b | total a | b | m for 0.02 | m for 0.01 |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| data | context | spread a | b | bias a | b | total a | b | worst / fit | m for 0.02 | "
+        "m for 0.01 |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    for run in content["runs"]:
-        fit = rule(run, rank)
+    parts = [(run["data"], [run]) for run in content["runs"]]
+    for kind in dict.fromkeys(run["kind"] for run in content["runs"]):
+        parts.append(("all together", [run for run in content["runs"] if run["kind"] == kind]))
+    for name, runs in parts:
+        fit = rule(runs, rank)
         if fit:
             cells = [f"{fit[f'{k}_{p}']:.3g}" for k in ("spread", "bias", "total") for p in "ab"]
-            needed = [_needed(fit, error) for error in (0.02, 0.01)]
-            lines.append(f"| {run['data']} | {run['context']} | {' | '.join(cells + needed)} |")
+            cells += [f"{fit['worst']:.1f}", *(_needed(fit, error) for error in (0.02, 0.01))]
+            lines.append(f"| {name} | {runs[0]['context']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -163,7 +174,7 @@ def figure(content: dict[str, Any], path: Path) -> None:
         lower.set(xscale="log", yscale="log", xlabel="references m")
         lower.set_xticks([250, 500, 1000, 2000, 4000], ["250", "500", "1000", "2000", "4000"])
         lower.minorticks_off()
-    axes[0, 0].set_ylabel("τ of a draw − τ over all rows")
+    axes[0, 0].set_ylabel("τ of a draw − τ over all rows\n(dotted: m = d_0)")
     axes[1, 0].set_ylabel("error of s_i²: ● largest bias\n○ mean spread of one draw")
     grid.tight_layout()
     grid.savefig(path, dpi=110)

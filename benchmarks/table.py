@@ -63,7 +63,7 @@ def _order(run: Run) -> tuple[int, float]:
 
 def _method(run: Run, ours: Run | None) -> list[str]:
     if run["status"] not in ("ok", "limit"):
-        reason = run.get("reason", run["status"]).replace("|", "/")
+        reason = str(run.get("reason", run["status"])).replace("|", "/")
         return [run["method"], "–", "–", f"{run['status']}: {reason}", *["–"] * 6]
     over = "> " if run["status"] == "limit" else ""
     ratios = ["–", "–"]

@@ -184,11 +184,11 @@ def test_the_rule_of_the_experiment() -> None:
          "eigenvalues": (0.5 + generator.normal(0, 1 / m, 200)).tolist()}
         for m in (100, 400, 1600) for _ in range(400)
     ]  # fmt: skip
-    run = {"data": "made", "context": "knn", "rows": 9, "features": 2, "distinct": 9,
+    run = {"data": "made", "context": "knn", "kind": "knn", "rows": 9, "features": 2, "distinct": 9,
            "seconds": 1.0, "whole": whole, "draws": draws}  # fmt: skip
     tau, values, groups = coverage(run, 400)
     assert groups == 100
     assert tau > 0.88
     assert values == pytest.approx(0.95, abs=0.03)  # 800 intervals
-    assert rule(run, 64)["spread_b"] == pytest.approx(1.0, abs=0.1)
+    assert rule([run], 64)["spread_b"] == pytest.approx(1.0, abs=0.1)
     assert "### made, knn: 9 rows" in tables({"rank": 64, "runs": [run]})
