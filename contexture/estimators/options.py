@@ -39,7 +39,7 @@ class Estimation(BaseModel):
         gt=0,
         lt=1,
         title="Wanted error of τ",
-        description="Standard error of τ over reference draws at which the plan aims where it "
+        description="Error of τ, against all rows as references, at which the plan aims where it "
         "chooses the number of references.",
         json_schema_extra={"position": 30},
     )

@@ -12,7 +12,12 @@ from contexture.contexts.base import Context
 from contexture.contexts.knn import Knn
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
-from contexture.estimators.draw_plan import choose_draws
+from contexture.estimators.draw_plan import (
+    FEWEST_REFERENCES,
+    MOST_REFERENCES,
+    RULES,
+    choose_draws,
+)
 from contexture.estimators.options import DRAWS, Estimation
 from contexture.estimators.routes import Route, choose_route, costs_of
 
@@ -137,7 +142,7 @@ def plan_context(
         If the context does not fit that many rows or features, or the route does not suit it.
     """
     options = estimation or Estimation()
-    chosen = resolve(context, n, options)
+    chosen = resolve(context, n, options, max_rank)
     extent = chosen.extent(n, D)
     rank = max(1, min(max_rank, min(n, extent.columns) - 1))
     room = None if machine is None else machine.room
@@ -173,7 +178,7 @@ def plan_context(
     )
 
 
-def resolve(context: Context, n: int, options: Estimation) -> Context:
+def resolve(context: Context, n: int, options: Estimation, max_rank: int = 512) -> Context:
     """Return the context with a reference set chosen for it, where it has many rows and none.
 
     A KNN context with a fixed K stays as it is: over fewer references it would be another one.
@@ -184,7 +189,14 @@ def resolve(context: Context, n: int, options: Estimation) -> Context:
         return context
     if not context.can_shrink:
         return context
-    wanted = choose_draws(options.reference_error, n, draws=(options.draws or DRAWS,) * 2)
+    # Below d_0 references there are fewer values, and τ is another number.
+    wanted = choose_draws(
+        options.reference_error,
+        n,
+        rule=RULES[context.family.removeprefix("masked-")],
+        references=(max(FEWEST_REFERENCES, max_rank + 1), MOST_REFERENCES),
+        draws=(options.draws or DRAWS,) * 2,
+    )
     # The name stays: it is the same context, estimated.
     return context.model_copy(update={"reference": wanted.reference, "name": context.label})
 
