@@ -5,22 +5,21 @@ so a filter (several products for one block) costs more than the columns that it
 reorthogonalisation; where the basis is full, it is cut down to the best Ritz vectors and grown
 anew (thick restart).
 
-The bound. Let (θ_i, w_i), i = 1 .. j, be the first Ritz pairs, R_j their residuals, and let the
-rest of the spectrum end at θ_{j+1} + ‖R‖ or below. Then 0 <= λ_i − θ_i <= 2 ‖R_j‖² /
-(g + √(g² + 4 ‖R_j‖²)) with g = θ_i − θ_{j+1} − ‖R‖ (Li and Li 2005). That nothing larger was
-missed is taken on trust; the wide random start makes it sure but for values that repeat more
-often than a block has columns.
+How the values are bounded stands in `kernel_ritz`. That nothing larger was missed is taken on
+trust; the wide random start makes it sure but for values that repeat more often than a block has
+columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
+from contexture.estimators.kernel_ritz import bounds, top_of
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
 
@@ -99,6 +98,23 @@ def top_pairs(
     TopPairs
     """
     return _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress).run(start)
+
+
+def refined(
+    gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
+) -> TopPairs:
+    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
+    V = pairs.vectors[:, :ones].astype(np.float64)
+    V -= np.outer(trivial, trivial @ V)
+    V = np.linalg.qr(V)[0]
+    W = gram(np.ascontiguousarray(V))
+    H = V.T @ W
+    values, turn = np.linalg.eigh((H + H.T) / 2)
+    values, turn = values[::-1], turn[:, ::-1]
+    vectors = pairs.vectors.copy()
+    vectors[:, :ones] = V @ turn
+    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
+    return replace(pairs, values=new, vectors=vectors)
 
 
 class _Lanczos:
@@ -220,42 +236,3 @@ class _Lanczos:
         self.H[:] = 0.0
         self.H[:kept, :kept] = np.diag(values[:kept])
         self.used = kept
-
-
-def top_of(H: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    """Largest ``count`` eigenvalues of a symmetric matrix, descending, and their vectors."""
-    side = len(H)
-    if 2 * count < side:
-        values, Y = linalg.eigh(H, subset_by_index=(side - count, side - 1), check_finite=False)
-        # The driver that picks by index loses some where very many values are equal.
-        if len(values) == count and Y.shape[1] == count:
-            return values[::-1], Y[:, ::-1]
-    values, Y = linalg.eigh(H, check_finite=False, driver="evd")
-    return values[::-1][:count], Y[:, ::-1][:, :count]
-
-
-def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
-    """Bound the errors of the first ``count`` Ritz values; see the module.
-
-    Parameters
-    ----------
-    values : ndarray of shape (p,)
-        Ritz values, descending.
-    residuals : ndarray of shape (w, p)
-        Coordinates of the residuals in an orthonormal basis.
-    count : int
-        At most p.
-    """
-    p = len(values)
-    products = residuals.T @ residuals
-    splits = sorted({*np.linspace(count, p, 6).astype(int).tolist()})
-    sizes = {j: float(np.sqrt(max(0.0, linalg.eigvalsh(products[:j, :j])[-1]))) for j in splits}
-    whole = sizes[p]
-    best = np.full(count, whole)
-    for j in splits:
-        if j < p:
-            gap = np.maximum(values[:count] - values[j] - whole, 0.0)
-            size = sizes[j]
-            root = gap + np.sqrt(gap**2 + 4 * size**2)
-            best = np.minimum(best, 2 * size**2 / np.maximum(root, 1e-300))
-    return best

@@ -132,19 +132,7 @@ class KernelProducts:
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
-        yield from self._over_strips(lambda strip, rows: (rows, strip @ V), V.dtype)
-
-    def both(self, V: Floats) -> tuple[Floats, Floats]:
-        """(M V, Mᵀ M V), or (Mᵀ V, M Mᵀ V) if n < m, in one pass."""
-        total, across = np.zeros_like(V), np.empty((max(self.shape), V.shape[1]), V.dtype)
-
-        def add(strip: Floats, rows: slice, own: Floats) -> None:
-            across[rows] = strip @ V
-            _add_transposed(own, strip, across[rows])
-
-        for part in self._accumulate(add, V.dtype, V.shape):
-            total += part
-        return across, total
+        yield from self._walk(lambda strip, rows, own: (rows, strip @ V), V.dtype)
 
     def gram_matrix(self) -> FloatArray:
         """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
@@ -210,9 +198,6 @@ class KernelProducts:
         for _ in self._walk(add, dtype):
             pass
         return sums
-
-    def _over_strips(self, work: Callable[[Floats, slice], Result], dtype: Any) -> Iterator[Result]:
-        return self._walk(lambda strip, rows, own: work(strip, rows), dtype)
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias, overload
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum
-from contexture.estimators.influence import covariance_of
-from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, top_of, top_pairs
+from contexture.estimators.kernel_covariance import sampled_covariance
+from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, refined, top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start
 from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_ritz import top_of
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray, IntArray
-from contexture.operator import ExpectationOperator
+from contexture.inputs import FloatArray
 from contexture.spectrum import Spectrum, fix_signs
 
 Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
@@ -26,14 +26,11 @@ Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
 GRAM_SIDE = 2048
 """Smaller side up to which its Gram matrix is formed, from tiles, in one pass."""
 
-COVARIANCE_ROWS = 4096
-"""Inputs from which the sampling covariance is estimated: it is right to some percent then."""
-
 SINGLE_TOLERANCE = 5e-6
 """Tolerance of s_i² from which float32 products serve."""
 
 _ONES = 1e-4
-_FAST_DECAY = 1e-3
+_APART = 3e-5
 
 
 def kernel_spectrum(
@@ -158,23 +155,8 @@ def _by_lanczos(
     )
     ones = int(np.sum(pairs.values > 1 - _ONES))
     if ones and dtype == np.float32:
-        pairs = _refined(products, trivial, pairs, ones)
+        pairs = refined(products.gram, trivial, pairs, ones)
     return pairs, rounding, method
-
-
-def _refined(products: KernelProducts, trivial: FloatArray, pairs: TopPairs, ones: int) -> TopPairs:
-    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
-    V = pairs.vectors[:, :ones].astype(np.float64)
-    V -= np.outer(trivial, trivial @ V)
-    V = np.linalg.qr(V)[0]
-    W = products.gram(np.ascontiguousarray(V))
-    H = V.T @ W
-    values, turn = np.linalg.eigh((H + H.T) / 2)
-    values, turn = values[::-1], turn[:, ::-1]
-    vectors = pairs.vectors.copy()
-    vectors[:, :ones] = V @ turn
-    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
-    return replace(pairs, values=new, vectors=vectors)
 
 
 def _truncated(
@@ -189,7 +171,7 @@ def _truncated(
     spectrum = exact_spectrum(cut.operator, wanted, seed)
     components = spectrum.components
     ones = int(np.sum(spectrum.eigenvalues > 1 - _ONES))
-    if 0 < ones < wanted:
+    if ones and spectrum.eigenvalues[-1] < 1 - _APART:
         # Weights that were dropped may be all that held two parts together: the values near 1
         # come from the whole operator.
         tall = products.shape[1] <= products.shape[0]
@@ -198,7 +180,7 @@ def _truncated(
         V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
         trivial = np.sqrt(products.context_weights if tall else products.input_weights)
         near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
-        exactly = int(np.sum(_refined(products, trivial, near, ones).values > 1 - NOISE_FLOOR))
+        exactly = int(np.sum(refined(products.gram, trivial, near, ones).values > 1 - NOISE_FLOOR))
         components = 1 + exactly
     if functions is not None:
         spectrum = spectrum.truncated(functions)
@@ -237,7 +219,7 @@ def _spectrum(
     # The covariance needs all right functions, whatever is kept of them.
     right = np.asarray(V, dtype=np.float64) / np.sqrt(products.context_weights)[:, None]
     right[:, eigenvalues == 0] = np.nan
-    covariance = _sampled_covariance(products, eigenvalues, right, seed)
+    covariance = sampled_covariance(products, eigenvalues, right, seed)
     left = np.empty((n, 0))
     if left_functions and U is not None:
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
@@ -260,39 +242,3 @@ def _spectrum(
         noise_floor=floor,
         numerical_error=pairs.errors + rounding,
     )
-
-
-class _LazyRows(Sequence[FloatArray]):
-    """Row blocks of P for some inputs, computed when they are asked for."""
-
-    def __init__(self, products: KernelProducts, rows: IntArray) -> None:
-        self.products, self.rows = products, rows
-        self.height = max(16, (32 << 20) // (8 * products.shape[1]))
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.height)
-
-    @overload
-    def __getitem__(self, index: int) -> FloatArray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FloatArray]: ...
-    def __getitem__(self, index: Any) -> Any:
-        first = index * self.height
-        return self.products.conditional(self.rows[first : first + self.height])
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        return (self[i] for i in range(len(self)))
-
-
-def _sampled_covariance(
-    products: KernelProducts, eigenvalues: FloatArray, right: FloatArray, seed: int
-) -> FloatArray:
-    """Estimate the sampling covariance of the s_i², from some thousand inputs if there are more."""
-    n = products.shape[0]
-    size = min(n, COVARIANCE_ROWS)
-    generator = np.random.default_rng([seed, 0x636F])
-    rows = np.arange(n) if size == n else np.sort(generator.choice(n, size, replace=False))
-    operator = ExpectationOperator(
-        _LazyRows(products, rows), products.input_weights[rows], products.context_weights
-    )
-    return covariance_of(operator, eigenvalues, right) * (n / size)

@@ -21,8 +21,8 @@ def rbf_rows(X: np.ndarray, R: np.ndarray, gamma: float, weights: object = None)
 
 
 def cases() -> dict[str, RbfRows]:
-    X, generator = corpus(700), np.random.default_rng(1)
-    weights = generator.uniform(0.1, 2.0, 700)
+    X, generator = corpus(420), np.random.default_rng(1)
+    weights = generator.uniform(0.1, 2.0, 420)
     far = X.copy()
     far[[3, 77]] = [[1e3], [-2e4]]
     offset = X + 1e6
@@ -30,7 +30,7 @@ def cases() -> dict[str, RbfRows]:
         "all": rbf_rows(X, X, 2.0),
         "drawn": rbf_rows(X, X[::7], 2.0),
         "weights": rbf_rows(X, X, 2.0, weights),
-        "duplicates": rbf_rows(np.repeat(X[:100], 7, axis=0), X[:100], 2.0, weights),
+        "duplicates": rbf_rows(np.repeat(X[:60], 7, axis=0), X[:60], 2.0, weights),
         "outliers": rbf_rows(far, far, 2.0),
         "outliers among the inputs only": rbf_rows(far, X[100:300], 2.0),
         "outliers among the references only": rbf_rows(X[100:], far, 2.0),
@@ -75,9 +75,6 @@ def test_tiles_equal_the_dense_operator(name: str, threads: int) -> None:
         parts = list(products.other(typed))
         assert [rows.start for rows, _ in parts] == [0, *(rows.stop for rows, _ in parts[:-1])]
         assert np.linalg.norm(np.concatenate([part for _, part in parts]) - across, 2) < tolerance
-        one, two = products.both(typed)
-        assert np.linalg.norm(one - across, 2) < tolerance
-        np.testing.assert_array_equal(two, ours)
 
 
 def test_rounding_of_single_precision_stays_small_far_from_the_centre() -> None:
