@@ -10,6 +10,7 @@ from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
+from contexture.estimators.kernel_spectrum import kernel_spectrum
 from contexture.evaluation import evaluate
 from contexture.inputs import Features
 from contexture.lazy import EvidenceBlocks
@@ -127,8 +128,6 @@ def score_kernel(
     settings: dict[str, Any],
 ) -> str:
     """Decompose and score a kernel context without its matrix; as `compute_scores`."""
-    from contexture.estimators.kernel_spectrum import kernel_spectrum  # needs torch
-
     store = Store(url)
     features = read_features(store, features_key)
     evidence = context.fit(features, settings["seed"])

@@ -10,7 +10,7 @@ import numpy as np
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
-from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum
+from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
 from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, refined, top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start
@@ -18,6 +18,7 @@ from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import top_of
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 from contexture.estimators.products import Floats
+from contexture.estimators.randomized import Settings, krylov_spectrum
 from contexture.inputs import FloatArray
 from contexture.spectrum import Spectrum, fix_signs
 
@@ -168,7 +169,10 @@ def _truncated(
     left_functions: bool,
 ) -> Spectrum:
     cut = truncate(products, tolerance)
-    spectrum = exact_spectrum(cut.operator, wanted, seed)
+    if needs_gram(cut.operator, wanted):
+        spectrum = exact_spectrum(cut.operator, wanted)
+    else:
+        spectrum = krylov_spectrum(cut.operator, wanted, Settings(tolerance, seed))
     components = spectrum.components
     ones = int(np.sum(spectrum.eigenvalues > 1 - _ONES))
     if ones and spectrum.eigenvalues[-1] < 1 - _APART:
