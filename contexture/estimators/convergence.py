@@ -13,9 +13,34 @@ is the least over several j, plus the rounding of the products.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from contexture.estimators.basis import Basis
 from contexture.inputs import FloatArray
+
+
+@dataclass
+class Eigenpairs:
+    """What the solver found.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+        Descending.
+    errors : ndarray of shape (k,)
+        Bounds on |θ_i − λ_i|; see `contexture.estimators.convergence`.
+    basis : Basis
+        Its first k columns are the vectors.
+    products : int
+        Vectors that were multiplied by G.
+    """
+
+    values: FloatArray
+    errors: FloatArray
+    basis: Basis
+    products: int
 
 
 def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from scipy import linalg
 
 from contexture.estimators.basis import Basis
 from contexture.estimators.chebyshev import Filter, find_cut
-from contexture.estimators.convergence import bounds, next_check
+from contexture.estimators.convergence import Eigenpairs, bounds, next_check
 from contexture.estimators.deflation import Space, extend
 from contexture.estimators.products import Floats
 from contexture.estimators.rayleigh import find_missed, rayleigh_ritz
@@ -44,28 +43,6 @@ MARGIN = 0.02
 """Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
 
 _CYCLES = 60
-
-
-@dataclass
-class Eigenpairs:
-    """What the solver found.
-
-    Attributes
-    ----------
-    values : ndarray of shape (k,)
-        Descending.
-    errors : ndarray of shape (k,)
-        Bounds on |θ_i − λ_i|; see the module.
-    basis : Basis
-        Its first k columns are the vectors.
-    products : int
-        Vectors that were multiplied by G.
-    """
-
-    values: FloatArray
-    errors: FloatArray
-    basis: Basis
-    products: int
 
 
 def top_eigenpairs(

@@ -20,7 +20,13 @@ from contexture.estimators.parts import (
     parts_of_blocks,
     positions_by_part,
 )
-from contexture.estimators.products import BlockProducts, Floats, Products, SparseProducts
+from contexture.estimators.products import (
+    SLICE_ROWS,
+    BlockProducts,
+    Floats,
+    Products,
+    SparseProducts,
+)
 from contexture.estimators.solution import Settings, Solution, solve
 from contexture.inputs import FloatArray, IntArray
 from contexture.operator import ExpectationOperator
@@ -88,8 +94,10 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
         start = 0
         scale = np.sqrt(np.where(eigenvalues[:kept] > 0, eigenvalues[:kept], np.nan))
         for block in operator.blocks:
-            left[start : start + block.shape[0]] = (block @ right) / scale
-            start += block.shape[0]
+            for i in range(0, block.shape[0], SLICE_ROWS // 8):
+                piece = np.asarray(block[i : i + SLICE_ROWS // 8] @ right) / scale
+                left[start : start + len(piece)] = piece
+                start += len(piece)
     _fix_signs(left if left.shape[1] else right, left, right)
     return Spectrum(
         singular_values=np.sqrt(eigenvalues),
