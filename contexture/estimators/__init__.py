@@ -12,7 +12,8 @@ import numpy.typing as npt
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.errors import EvidenceError, InputError
 from contexture.estimators import exact
-from contexture.estimators.randomized import Settings, krylov_spectrum
+from contexture.estimators.randomized import krylov_spectrum
+from contexture.estimators.solution import Settings
 from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum

@@ -147,7 +147,7 @@ class Basis:
     def _read(self, number: int, first: int, last: int) -> Floats:
         place, width = self._place(number, first)
         panel = self._buffer[: (last - first) * width]
-        view, done = memoryview(panel).cast("B"), 0
+        view, done = memoryview(panel.data).cast("B"), 0
         assert self._file is not None
         while done < len(view):
             done += os.preadv(self._file.fileno(), [view[done:]], place + done)
@@ -155,7 +155,7 @@ class Basis:
 
     def _write(self, number: int, first: int, panel: Floats) -> None:
         place, _ = self._place(number, first)
-        view, done = memoryview(panel).cast("B"), 0
+        view, done = memoryview(panel.data).cast("B"), 0
         assert self._file is not None
         try:
             while done < len(view):

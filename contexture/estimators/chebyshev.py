@@ -18,7 +18,7 @@ Apply = Callable[[Floats], Floats]
 PROBES, STEPS = 16, 24
 """Random vectors and Lanczos steps of the quadrature that estimates the spectral density."""
 
-LIMITS = {np.dtype(np.float32): (3e4, 6), np.dtype(np.float64): (1e8, 6)}
+LIMITS = {np.dtype(np.float32): (3e4, 10), np.dtype(np.float64): (1e8, 10)}
 """Largest value of the filter at λ = 1, and largest degree.
 
 Rounding of the largest values hides the smaller ones, so float32 bears less of it.

@@ -15,7 +15,7 @@ Triplets = tuple[FloatArray, FloatArray, FloatArray]
 """Eigenvalues s² (q,), left vectors (n, q), right vectors (m, q), values descending."""
 
 
-def connected_parts(M: Rows) -> tuple[int, np.ndarray, np.ndarray]:
+def connected_parts(M: sparse.csr_array) -> tuple[int, np.ndarray, np.ndarray]:
     """Find the connected parts of the bipartite graph of inputs and context values.
 
     Parameters
@@ -71,7 +71,7 @@ def contrasts(
     wanted: int,
 ) -> Triplets:
     """Write down the functions with s = 1 on both sides; see `contrast`."""
-    mass = np.bincount(of_x, weights=root_x**2, minlength=parts)
+    mass: FloatArray = np.bincount(of_x, weights=root_x**2, minlength=parts).astype(np.float64)
     count = min(parts - 1, wanted)
     return np.ones(count), contrast(root_x, of_x, mass, count), contrast(root_a, of_a, mass, count)
 

@@ -6,18 +6,13 @@ through their Gram matrices, and all the larger ones together through the solver
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
 from contexture.contexts.base import Rows
 from contexture.estimators import exact
-from contexture.estimators.deflation import Space
-from contexture.estimators.krylov import top_eigenpairs
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
     connected_parts,
@@ -25,109 +20,17 @@ from contexture.estimators.parts import (
     parts_of_blocks,
     positions_by_part,
 )
-from contexture.estimators.products import BlockProducts, Floats, Products, SparseProducts
+from contexture.estimators.products import (
+    SLICE_ROWS,
+    BlockProducts,
+    Floats,
+    Products,
+    SparseProducts,
+)
+from contexture.estimators.solution import Settings, Solution, solve
 from contexture.inputs import FloatArray, IntArray
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
-
-SINGLE_LIMIT = 5e-6
-"""Tolerances from here on can be met with products in float32."""
-
-FLOORS = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): exact.NOISE_FLOOR}
-"""s_i² below this cannot be told from rounding."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the solver may use, and what is wanted of it.
-
-    Attributes
-    ----------
-    tolerance : float
-        Of every s_i².
-    seed : int
-        Of start vectors.
-    functions : int or None
-        How many functions are wanted; all if None.
-    left_functions : bool
-        Whether those on the inputs are wanted at all.
-    memory : int or None
-        Bytes for the basis.
-    workspace : Path or None
-        Folder for a basis that does not fit.
-    progress : callable or None
-        Called with (done, total).
-    """
-
-    tolerance: float = 1e-5
-    seed: int = 0
-    functions: int | None = None
-    left_functions: bool = True
-    memory: int | None = None
-    workspace: Path | None = None
-    progress: Callable[[int, int], None] | None = None
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Eigenpairs on the smaller side.
-
-    Attributes
-    ----------
-    values, errors : ndarray of shape (q,)
-        s², descending, and bounds of their errors.
-    vectors : ndarray of shape (side, q)
-        Orthonormal.
-    floor : float
-        Values below cannot be told from rounding.
-    """
-
-    values: FloatArray
-    errors: FloatArray
-    vectors: Floats
-    floor: float
-
-
-def solve(
-    products: Products,
-    root: FloatArray,
-    count: int,
-    settings: Settings,
-    labels: IntArray | None = None,
-    order: npt.NDArray[np.intp] | None = None,
-) -> Solution:
-    """Solve for the top of G, in float32 where that is enough.
-
-    Parameters
-    ----------
-    products : Products
-    root : ndarray of shape (side,)
-        √p_X or √p_A, whichever is shorter (√p_A where they are equal).
-    count : int
-        Values wanted beside those that are 1 for the parts.
-    settings : Settings
-    labels : ndarray of shape (side,), optional
-        Connected part of each entry; one part if left out.
-    order : ndarray of shape (side,), optional
-        Where each entry of the vectors stands in the result.
-    """
-    dtypes = (np.float32, np.float64) if settings.tolerance >= SINGLE_LIMIT else (np.float64,)
-    for dtype in dtypes:
-        pairs = top_eigenpairs(
-            products.gram,
-            Space(root, labels, settings.seed),
-            count,
-            settings.tolerance,
-            dtype,
-            memory=settings.memory,
-            workspace=settings.workspace,
-            progress=settings.progress,
-        )
-        if pairs.errors.max() <= settings.tolerance or dtype is dtypes[-1]:
-            break
-        pairs.basis.close()
-    vectors = pairs.basis.drain(len(pairs.values), order)
-    return Solution(pairs.values, pairs.errors, vectors, FLOORS[vectors.dtype])
 
 
 def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings) -> Spectrum:
@@ -173,9 +76,8 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     errors[ones + len(top) :] = floor
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
     right = np.zeros((m, wanted), dtype)
-    right[:, :ones] = contrast(
-        root_a, of_a, np.bincount(of_x, weights=root_x**2, minlength=parts), ones
-    )
+    mass: FloatArray = np.bincount(of_x, weights=root_x**2, minlength=parts).astype(np.float64)
+    right[:, :ones] = contrast(root_a, of_a, mass, ones)
     while found:
         f = found.pop()
         goal = np.flatnonzero(owner[top] == len(found)) + ones
@@ -192,8 +94,10 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
         start = 0
         scale = np.sqrt(np.where(eigenvalues[:kept] > 0, eigenvalues[:kept], np.nan))
         for block in operator.blocks:
-            left[start : start + block.shape[0]] = (block @ right) / scale
-            start += block.shape[0]
+            for i in range(0, block.shape[0], SLICE_ROWS // 8):
+                piece = np.asarray(block[i : i + SLICE_ROWS // 8] @ right) / scale
+                left[start : start + len(piece)] = piece
+                start += len(piece)
     _fix_signs(left if left.shape[1] else right, left, right)
     return Spectrum(
         singular_values=np.sqrt(eigenvalues),

@@ -1,0 +1,80 @@
+"""How well Ritz values are known, and when it is worth to look again.
+
+What is guaranteed. Let (θ_i, w_i), i = 1 .. p, be the Ritz pairs of G on the final basis and
+R its residuals G w_i − θ_i w_i. Then there are p eigenvalues of G within ‖R‖ of the θ_i one to
+one (Kahan). For j <= p, split off the first j: if the rest of the spectrum ends below θ_{j+1} + ‖R‖
+— the only thing taken on trust, and probed with random vectors — then for i <= j
+
+    0 <= λ_i − θ_i <= 2 ‖R_j‖² / (g + √(g² + 4 ‖R_j‖²)),   g = θ_i − θ_{j+1} − ‖R‖
+
+(Li and Li 2005), which is at most ‖R_j‖, and ‖R_j‖²/g where the gap is wide. The bound returned
+is the least over several j, plus the rounding of the products.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from contexture.estimators.basis import Basis
+from contexture.inputs import FloatArray
+
+
+@dataclass
+class Eigenpairs:
+    """What the solver found.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+        Descending.
+    errors : ndarray of shape (k,)
+        Bounds on |θ_i − λ_i|; see `contexture.estimators.convergence`.
+    basis : Basis
+        Its first k columns are the vectors.
+    products : int
+        Vectors that were multiplied by G.
+    """
+
+    values: FloatArray
+    errors: FloatArray
+    basis: Basis
+    products: int
+
+
+def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
+    """Bound the errors of the first ``count`` Ritz values.
+
+    Parameters
+    ----------
+    values : ndarray of shape (p,)
+        Ritz values, descending.
+    residuals : ndarray of shape (p, p)
+        RᵀR.
+    count : int
+        At most p.
+    """
+    p = len(values)
+    squares = np.cumsum(np.maximum(np.diag(residuals), 0.0))
+    sizes = {}
+    for j in {p, count, *np.linspace(count, p - 1, 5).astype(int).tolist()}:
+        # ‖R‖ is at most the Frobenius norm, and the root of the largest row sum of |RᵀR|.
+        rows = np.abs(residuals[:j, :j]).sum(axis=1).max()
+        sizes[j] = float(np.sqrt(min(squares[j - 1], rows)))
+    best = np.full(count, sizes[p])
+    for j, size in sizes.items():
+        if j < p:
+            gap = np.maximum(values[:count] - values[j] - sizes[p], 0.0)
+            best = np.minimum(best, 2 * size**2 / (gap + np.sqrt(gap**2 + 4 * size**2) + 1e-300))
+    return best
+
+
+def next_check(seen: list[tuple[int, float]], goal: float, step: int) -> int:
+    """Columns at which the error may have come down, from how it came down so far."""
+    if len(seen) < 2 or not np.isfinite(seen[-1][1] * seen[-2][1]):
+        return seen[-1][0] + 2 * step
+    (j, e), (last, error) = seen[-2:]
+    rate = np.log(e / error) / (last - j) if e > error else 0.0
+    ahead = np.log(error / goal) / rate if rate > 0 else 8 * step
+    return last + int(min(0.7 * ahead, 3 * step))

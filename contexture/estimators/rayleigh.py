@@ -1,0 +1,87 @@
+"""The end of a run: Rayleigh and Ritz on G itself, and a look for what was missed."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+from scipy import linalg
+
+from contexture.estimators.basis import Basis
+from contexture.estimators.chebyshev import Apply, Filter
+from contexture.estimators.deflation import Space, orthonormalise, small_product
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray
+
+logger = logging.getLogger(__name__)
+
+WIDTH = 32
+"""Columns multiplied by G at a time."""
+
+PROBE, PROBE_STEPS = 8, 4
+"""Random vectors that look for missed values, and how often the filter is applied to them."""
+
+
+def rayleigh_ritz(
+    basis: Basis, gram: Apply, count: int
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Turn the first columns of a basis into Ritz vectors of G.
+
+    Parameters
+    ----------
+    basis : Basis
+        With ``count`` columns in use and room for as many more.
+    gram : callable
+        X ↦ G X.
+    count : int
+
+    Returns
+    -------
+    ndarray (p,), ndarray (p, p), ndarray (p, p)
+        Ritz values, descending; how the columns were turned; RᵀR of the residuals.
+    """
+    H, S = np.zeros((count, count)), np.zeros((count, count))
+    for a in range(0, count, WIDTH):
+        b = min(a + WIDTH, count)
+        X = basis.columns(a, b)
+        S[:, a:b] = basis.inner(X)
+        X = gram(X)
+        H[:, a:b] = basis.inner(X)
+        basis.put(count + a, X)
+    # In float32 the basis is orthonormal to 1e-6 only: a generalised problem, in float64.
+    values, Z = linalg.eigh((H + H.T) / 2, (S + S.T) / 2, check_finite=False)
+    values, Z = values[::-1], Z[:, ::-1]
+    basis.rotate(Z)
+    basis.rotate(Z, first=count)
+    return values, Z, basis.residual_gram(values)
+
+
+def find_missed(
+    basis: Basis, space: Space, filter: Filter, gram: Apply, least: float
+) -> Floats | None:
+    """Look for an eigenvalue above ``least`` beside those of the basis, with random vectors.
+
+    A block Krylov space sees at most as many copies of a repeated value as its block is wide.
+
+    Returns
+    -------
+    ndarray of shape (side, w) or None
+        Vectors to go on with, if there is one.
+    """
+    free = space.dimension - basis.used
+    if free < 1:
+        return None
+    X = space.draw(min(PROBE, free), basis.dtype)
+    for step in range(PROBE_STEPS + 1):
+        for _ in range(2):
+            basis.subtract(X, basis.inner(X))
+        X, _ = orthonormalise(space.clean(X), 0.0)
+        if step < PROBE_STEPS:
+            X = filter.apply(gram, X)
+    if not X.shape[1]:
+        return None
+    found, turn = np.linalg.eigh(small_product(X, gram(X)))
+    if found[-1] <= least:
+        return None
+    logger.info("a value of %.6g had been missed; going on", found[-1])
+    return np.ascontiguousarray(X @ turn.astype(X.dtype))
