@@ -100,7 +100,13 @@ class Jobs:
     def send(self, vectors: Floats) -> distributed.Future[Any]:
         """Send vectors to one worker, from which the others get them; they are lost with it."""
         first = next(iter(self.threads()))
-        sent: distributed.Future[Any] = self._client.scatter(vectors, workers=[first], hash=False)
+        try:
+            sent: distributed.Future[Any] = self._client.scatter(
+                vectors, workers=[first], hash=False
+            )
+        except (KeyError, OSError, TimeoutError) as error:
+            # The worker went away meanwhile; Dask says so in several ways.
+            raise CancelledError(f"the worker at {first} is lost") from error
         return sent
 
     def wait(
@@ -144,7 +150,7 @@ class Jobs:
         ClusterError
             If a worker dies again and again of the same job, or the cluster is lost.
         """
-        for _ in range(REPEATS):
+        for repeat in range(REPEATS):
             try:
                 return attempt()
             except KilledWorker as error:
@@ -155,6 +161,7 @@ class Jobs:
             except (CancelledError, CommClosedError, TimeoutError) as error:
                 if self._client.status != "running":
                     raise self._lost() from error
+                time.sleep(min(1.0, 0.05 * repeat))
         raise ClusterError(
             f"workers of the Dask cluster were lost {REPEATS} times during one product; look "
             "into their logs, most likely they lack memory."
