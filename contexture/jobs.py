@@ -51,7 +51,7 @@ def compute_scores(
     store = Store(url)
     features = read_features(store, features_key)
     operator = read_operator(store, operator_key).in_memory()
-    spectrum = decompose_operator(operator, settings["max_rank"], settings["seed"])
+    spectrum = decompose_operator(operator, settings["max_rank"], seed=settings["seed"])
     evaluation = evaluate(
         operator,
         spectrum,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.errors import EvidenceError, InputError
-from contexture.estimators.exact import exact_spectrum
+from contexture.estimators import exact
+from contexture.estimators.randomized import Settings, krylov_spectrum
 from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
@@ -48,7 +53,11 @@ def operator_of(
 
 
 def decompose(
-    X: npt.ArrayLike | Features, context: Context, rank: int = 512, seed: int = 0
+    X: npt.ArrayLike | Features,
+    context: Context,
+    rank: int = 512,
+    tolerance: float = 1e-5,
+    seed: int = 0,
 ) -> Spectrum:
     """Spectrum of a context on a corpus, in memory.
 
@@ -60,8 +69,11 @@ def decompose(
         Such as ``contexture.contexts.Knn(k=30)``.
     rank : int
         Number of singular values beside the trivial one.
+    tolerance : float
+        How far an s_i² may be from exact, between 0 and 1; below 5e-6 the work is done in
+        float64, at about twice the cost.
     seed : int
-        Seed of drawn references and masks.
+        Seed of drawn references and masks, and of start vectors.
 
     Returns
     -------
@@ -72,11 +84,27 @@ def decompose(
     CorpusError, ContextError, EvidenceError
         As `operator_of`.
     """
-    return decompose_operator(operator_of(X, context, seed), rank, seed)
+    _check(rank, tolerance, seed)
+    return decompose_operator(operator_of(X, context, seed), rank, tolerance, seed)
 
 
-def decompose_operator(operator: ExpectationOperator, rank: int = 512, seed: int = 0) -> Spectrum:
-    """Spectrum of an operator that fits in memory.
+def decompose_operator(
+    operator: ExpectationOperator,
+    rank: int = 512,
+    tolerance: float = 1e-5,
+    seed: int = 0,
+    *,
+    functions: int | None = None,
+    left_functions: bool = True,
+    memory: int | None = None,
+    workspace: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Spectrum:
+    """Spectrum of an operator.
+
+    Where one side is short, most values are wanted, or P is dense, by a Gram matrix, to machine
+    precision; else by block Lanczos, to `tolerance` (`Spectrum.numerical_error` says what was
+    reached).
 
     Parameters
     ----------
@@ -84,17 +112,50 @@ def decompose_operator(operator: ExpectationOperator, rank: int = 512, seed: int
         See `ExpectationOperator.from_conditional`.
     rank : int
         Number of singular values beside the trivial one; at most min(n, m) − 1.
+    tolerance : float
+        How far an s_i² may be from exact, between 0 and 1; below 5e-6 the work is done in
+        float64, at about twice the cost.
     seed : int
         Seed of start vectors.
+    functions : int, optional
+        How many singular functions to keep; all by default.
+    left_functions : bool
+        Whether those on the inputs are wanted; nothing of size n × rank is made without them.
+    memory : int, optional
+        Bytes that the solver's basis may take; a basis that does not fit goes to disk.
+    workspace : Path, optional
+        Folder for that; the one for temporary files by default.
+    progress : callable, optional
+        Called with (done, total) while the solver runs.
 
     Raises
     ------
     InputError
-        If rank or seed is not a whole number in range, or there is nothing to be associated.
+        If rank, tolerance or seed is out of range, or there is nothing to be associated.
     """
+    _check(rank, tolerance, seed)
+    if exact.needs_gram(operator, rank):
+        spectrum = exact.exact_spectrum(operator, rank)
+        kept = spectrum.rank if functions is None else functions
+        if not left_functions:
+            spectrum = replace(spectrum, left=np.empty((operator.shape[0], 0)))
+        return spectrum.truncated(kept)
+    settings = Settings(tolerance, seed, functions, left_functions, memory, workspace, progress)
+    return krylov_spectrum(operator, rank, settings)
+
+
+def _check(rank: int, tolerance: float, seed: int) -> None:
     _require_whole("rank", rank, 1)
     _require_whole("seed", seed, 0)
-    return exact_spectrum(operator, rank, seed)
+    if (
+        isinstance(tolerance, bool)
+        or not isinstance(tolerance, int | float | np.number)
+        or not 0 < tolerance < 1
+    ):
+        raise InputError(
+            f"tolerance is {tolerance!r}; a number between 0 and 1 is needed, such as 1e-5, by "
+            "which an s_i² may be off."
+        )
 
 
 def _require_whole(name: str, value: int, least: int) -> None:

@@ -14,7 +14,6 @@ from scipy import linalg, sparse
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.estimators.influence import covariance, eigenvalue_influence
-from contexture.estimators.lanczos import lanczos
 from contexture.estimators.parts import (
     Triplets,
     connected_parts,
@@ -30,10 +29,10 @@ NOISE_FLOOR = 1e-10
 """s_i² below this is rounding (Gram matrices in float64): it counts as 0, without functions."""
 
 GRAM_LIMIT = 1500
-"""Smaller side of a sparse part up to which its Gram matrix is formed; above: Lanczos."""
+"""Smaller side of a sparse part up to which its Gram matrix is formed; above: block Lanczos."""
 
 
-def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0) -> Spectrum:
+def exact_spectrum(operator: ExpectationOperator, rank: int = 512) -> Spectrum:
     """Decompose an operator to machine precision.
 
     Parameters
@@ -42,8 +41,6 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
         P is read into memory.
     rank : int
         Number of singular values wanted; at most min(n, m) − 1 exist beside the trivial one.
-    seed : int
-        Seed of the start vectors (it does not change results beyond rounding).
 
     Returns
     -------
@@ -64,9 +61,9 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     wanted = min(rank, min(n, m) - 1)
     if isinstance(M, sparse.csr_array):
-        values, U, V, parts, method = _by_parts(M, root_x, root_a, wanted, seed)
+        values, U, V, parts, method = _by_parts(M, root_x, root_a, wanted)
     else:
-        values, U, V = _gram(M, root_x, root_a, wanted)
+        values, U, V = gram(M, root_x, root_a, wanted)
         parts, method = _count_ones(M, values), "exact: dense Gram matrix"
     # Rounding must not pass for a spectrum: τ of pure noise would look like an answer.
     eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
@@ -90,14 +87,13 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512, seed: int = 0
 
 
 def _by_parts(
-    M: sparse.csr_array, root_x: FloatArray, root_a: FloatArray, wanted: int, seed: int
+    M: sparse.csr_array, root_x: FloatArray, root_a: FloatArray, wanted: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, int, str]:
     n, m = M.shape
     parts, of_x, of_a = connected_parts(M)
     ones = contrasts(root_x, root_a, of_x, of_a, parts, wanted)
     rest = wanted - len(ones[0])
     found = [(ones, np.arange(n), np.arange(m))]
-    methods = set()
     members = zip(positions_by_part(of_x, parts), positions_by_part(of_a, parts), strict=True)
     for rows, columns in members if rest else ():
         count = min(rest, len(rows) - 1, len(columns) - 1)
@@ -107,13 +103,8 @@ def _by_parts(
         # Within a part, √p_X and √p_A scaled to length 1 are the trivial pair.
         u, v = root_x[rows], root_a[columns]
         u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
-        if min(piece.shape) <= GRAM_LIMIT or 3 * count > min(piece.shape):
-            found.append((_gram(piece, u, v, count), rows, columns))
-            methods.add("Gram matrices")
-        else:
-            found.append((lanczos(piece, u, v, count, NOISE_FLOOR, seed), rows, columns))
-            methods.add("Lanczos bidiagonalisation")
-    method = "exact: " + (" and ".join(sorted(methods)) or "connected parts in closed form")
+        found.append((gram(piece, u, v, count), rows, columns))
+    method = "exact: " + ("Gram matrices" if len(found) > 1 else "connected parts in closed form")
     return *merge(found, n, m, wanted), parts, method
 
 
@@ -127,7 +118,19 @@ def _count_ones(M: FloatArray, values: FloatArray) -> int:
     return len(linalg.eigvalsh(G, subset_by_value=(1 - NOISE_FLOOR, np.inf)))
 
 
-def _gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
+def needs_gram(operator: ExpectationOperator, rank: int) -> bool:
+    """Whether the exact route is the right one: few on one side, most wanted, or dense.
+
+    The parts of a long operator may still be small.
+    """
+    side = min(operator.shape)
+    wanted = min(rank, side - 1)
+    blocks = operator.blocks
+    dense = isinstance(blocks, tuple | list) and not sparse.issparse(blocks[0])
+    return side <= GRAM_LIMIT or 3 * wanted > side or dense
+
+
+def gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
     """Eigenvectors of the Gram matrix on the smaller side, the trivial pair taken off."""
     n, m = M.shape
     wide = n <= m

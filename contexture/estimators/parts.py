@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy import sparse
@@ -27,10 +27,33 @@ def connected_parts(M: Rows) -> tuple[int, np.ndarray, np.ndarray]:
     int, ndarray of shape (n,), ndarray of shape (m,)
         How many there are, and the part of each input and of each context value.
     """
-    n, _ = M.shape
-    bipartite = sparse.block_array([[None, M], [sparse.csr_array(M.T), None]], format="csr")
-    parts, labels = csgraph.connected_components(bipartite, directed=False)
+    n, m = M.shape
+    # The lower half follows from the upper; only the pattern counts, and small entries save room.
+    pattern = np.ones(M.nnz, dtype=np.int8)
+    pointers = np.concatenate([M.indptr, np.full(m, M.indptr[-1], M.indptr.dtype)])
+    graph = sparse.csr_array((pattern, M.indices + n, pointers), shape=(n + m, n + m))
+    parts, labels = csgraph.connected_components(graph, directed=False)
     return int(parts), labels[:n], labels[n:]
+
+
+def parts_of_blocks(blocks: Iterable[Rows], m: int) -> tuple[int, np.ndarray, np.ndarray]:
+    """As `connected_parts`, for row blocks that are read one at a time; dense ones, too.
+
+    Parameters
+    ----------
+    blocks : iterable of csr_array or ndarray of shape (r, m)
+    m : int
+    """
+    of_a, first = np.arange(m), []
+    for block in blocks:
+        held = sparse.csr_array(block != 0)
+        first.append(held.indices[held.indptr[:-1]])
+        # Columns that were connected before are one node each.
+        merged = sparse.csr_array((held.data, of_a[held.indices], held.indptr), shape=held.shape)
+        _, _, columns = connected_parts(merged)
+        of_a = columns[of_a]
+    _, of_a = np.unique(of_a, return_inverse=True)
+    return int(of_a.max()) + 1, of_a[np.concatenate(first)], of_a
 
 
 def positions_by_part(of: np.ndarray, parts: int) -> list[np.ndarray]:
@@ -47,27 +70,51 @@ def contrasts(
     parts: int,
     wanted: int,
 ) -> Triplets:
-    """Write down the functions with s = 1: each sets one part against all the larger ones.
+    """Write down the functions with s = 1 on both sides; see `contrast`."""
+    mass = np.bincount(of_x, weights=root_x**2, minlength=parts)
+    count = min(parts - 1, wanted)
+    return np.ones(count), contrast(root_x, of_x, mass, count), contrast(root_a, of_a, mass, count)
+
+
+def contrast(root: FloatArray, of: np.ndarray, mass: FloatArray, count: int) -> FloatArray:
+    """Write down functions with s = 1: each sets one part against all the larger ones.
 
     With masses w_0 >= w_1 >= ..., and W_j = w_0 + .. + w_{j-1}, the j-th is −√(w_j / (W_j
     W_{j+1})) on the parts before j and √(W_j / (w_j W_{j+1})) on part j: mean 0, variance 1,
     orthogonal to the others.
+
+    Parameters
+    ----------
+    root : ndarray of shape (side,)
+        √p of the side.
+    of : ndarray of shape (side,)
+        Part of each entry.
+    mass : ndarray of shape (parts,)
+        Probability of each part.
+    count : int
+        Functions wanted, below the number of parts.
+
+    Returns
+    -------
+    ndarray of shape (side, count)
+        Times ``root``.
     """
-    mass = np.bincount(of_x, weights=root_x**2, minlength=parts)
     order = np.argsort(-mass, kind="stable")
-    place = np.empty(parts, dtype=np.int64)
-    place[order] = np.arange(parts)
+    place = np.empty(len(mass), dtype=np.int64)
+    place[order] = np.arange(len(mass))
     w = mass[order]
     before = np.concatenate([[0.0], np.cumsum(w)])
-    count = min(parts - 1, wanted)
-    U, V = np.zeros((len(root_x), count)), np.zeros((len(root_a), count))
-    at_x, at_a = place[of_x], place[of_a]
+    functions, at = np.zeros((len(root), count)), place[of]
+    # Sorted by place, part j and those before it are the first entries.
+    sequence = np.argsort(at, kind="stable")
+    ends = np.searchsorted(at[sequence], np.arange(len(mass)), side="right")
     for j in range(1, count + 1):
         low = -np.sqrt(w[j] / (before[j] * before[j + 1]))
         high = np.sqrt(before[j] / (w[j] * before[j + 1]))
-        U[:, j - 1] = root_x * np.where(at_x < j, low, np.where(at_x == j, high, 0.0))
-        V[:, j - 1] = root_a * np.where(at_a < j, low, np.where(at_a == j, high, 0.0))
-    return np.ones(count), U, V
+        smaller, own = sequence[: ends[j - 1]], sequence[ends[j - 1] : ends[j]]
+        functions[smaller, j - 1] = root[smaller] * low
+        functions[own, j - 1] = root[own] * high
+    return functions
 
 
 def merge(

@@ -1,0 +1,147 @@
+"""A polynomial filter that lifts the wanted end of a spectrum, and where it has to cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import linalg
+
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray
+
+Apply = Callable[[Floats], Floats]
+"""X ↦ G X for a block of columns."""
+
+PROBES, STEPS = 16, 24
+"""Random vectors and Lanczos steps of the quadrature that estimates the spectral density."""
+
+LIMITS = {np.dtype(np.float32): (3e4, 6), np.dtype(np.float64): (1e8, 6)}
+"""Largest value of the filter at λ = 1, and largest degree.
+
+Rounding of the largest values hides the smaller ones, so float32 bears less of it.
+"""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """f(λ) = T_d((2λ − c) / c): within ±1 on [0, c], steeply growing above.
+
+    Degree 1 stands for f(λ) = λ, for which no cut is needed.
+    """
+
+    cut: float
+    degree: int
+
+    @classmethod
+    def choose(cls, cut: float, dtype: npt.DTypeLike, top: float = 1.0) -> Filter:
+        """Take the largest degree that `LIMITS` allows for values up to ``top``."""
+        limit, most = LIMITS[np.dtype(dtype)]
+        if not 0 < cut < top:
+            return cls(max(cut, 0.0), 1)
+        degree = max(d for d in range(1, most + 1) if d == 1 or cls(cut, d).at(top) <= limit)
+        return cls(cut, degree)
+
+    def at(self, value: npt.ArrayLike) -> FloatArray:
+        """f(λ) for λ at or above the cut (below it: as if at the cut, but for degree 1)."""
+        x = np.asarray(value, dtype=np.float64)
+        if self.degree == 1:
+            return x
+        t = np.maximum(2.0 * x / self.cut - 1.0, 1.0)
+        return np.asarray(np.cosh(self.degree * np.arccosh(t)))
+
+    def back(self, image: npt.ArrayLike) -> FloatArray:
+        """λ at or above the cut with f(λ) = ``image``."""
+        y = np.asarray(image, dtype=np.float64)
+        if self.degree == 1:
+            return y
+        t = np.cosh(np.arccosh(np.maximum(y, 1.0)) / self.degree)
+        return np.asarray((t + 1.0) * self.cut / 2.0)
+
+    def slope(self, value: npt.ArrayLike) -> FloatArray:
+        """f'(λ) for λ at or above the cut: d U_{d-1}(t) 2/c."""
+        x = np.asarray(value, dtype=np.float64)
+        if self.degree == 1:
+            return np.ones_like(x)
+        angle = np.arccosh(np.maximum(2.0 * x / self.cut - 1.0, 1.0 + 1e-12))
+        growth = np.sinh(self.degree * angle) / np.sinh(angle)
+        return np.asarray(self.degree * growth * 2.0 / self.cut)
+
+    def apply(self, gram: Apply, X: Floats) -> Floats:
+        """f(G) X by the recurrence of the Chebyshev polynomials."""
+        Y = gram(X)
+        if self.degree == 1:
+            return Y
+        scale = X.dtype.type(2.0 / self.cut)
+        Y *= scale
+        Y -= X
+        before = X
+        for step in range(2, self.degree + 1):
+            Z = gram(Y)
+            Z *= 2 * scale
+            Z -= before
+            if step == self.degree:
+                Y += Y
+                Z -= Y
+            else:
+                Z -= Y
+                Z -= Y
+            before, Y = Y, Z
+        return Y
+
+
+def find_cut(
+    gram: Apply, draw: Callable[[int], Floats], dimension: int, above: float
+) -> tuple[float, float]:
+    """Estimate the value above which ``above`` eigenvalues lie, by stochastic quadrature.
+
+    Parameters
+    ----------
+    gram : callable
+        X ↦ G X on the space from which the trivial vectors were taken.
+    draw : callable
+        Gives that many independent standard normal columns of that space.
+    dimension : int
+        Its dimension.
+    above : float
+        How many eigenvalues are to lie above the cut.
+
+    Returns
+    -------
+    (float, float)
+        The cut, and the largest eigenvalue as far as the probes saw it.
+    """
+    steps = min(STEPS, dimension)
+    Q = draw(min(PROBES, max(1, dimension)))
+    Q /= np.sqrt(np.einsum("ij,ij->j", Q, Q, dtype=np.float64)).astype(Q.dtype)
+    probes = Q.shape[1]
+    alpha, beta = np.zeros((steps, probes)), np.zeros((steps, probes))
+    before = np.zeros_like(Q)
+    done = np.full(probes, steps)
+    for j in range(steps):
+        Y = gram(Q)
+        alpha[j] = np.einsum("ij,ij->j", Y, Q, dtype=np.float64)
+        Y -= Q * alpha[j].astype(Q.dtype)
+        if j:
+            Y -= before * beta[j - 1].astype(Q.dtype)
+        beta[j] = np.sqrt(np.einsum("ij,ij->j", Y, Y, dtype=np.float64))
+        ended = (beta[j] <= 64 * np.finfo(Q.dtype).eps) & (done == steps)
+        done[ended] = j + 1
+        Y /= np.maximum(beta[j], 1e-30).astype(Q.dtype)
+        before, Q = Q, Y
+        if (done <= j + 1).all():
+            break
+    nodes, weights = [], []
+    for i in range(probes):
+        d = done[i]
+        values, vectors = linalg.eigh_tridiagonal(alpha[:d, i], beta[: d - 1, i])
+        nodes.append(values)
+        weights.append(vectors[0] ** 2 * dimension / probes)
+    x, w = np.concatenate(nodes), np.concatenate(weights)
+    order = np.argsort(-x)
+    x, counted = x[order], np.cumsum(w[order])
+    # A node stands for values on both of its sides: half of its weight lies above it.
+    counted -= w[order] / 2
+    return float(np.interp(above, counted, x)), float(x[0])

@@ -1,0 +1,327 @@
+"""Spectra of large operators: the block Krylov solver from end to end.
+
+Functions with s = 1 that tell connected parts from each other are written down, small parts go
+through their Gram matrices, and all the larger ones together through the solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from contexture.contexts.base import Rows
+from contexture.estimators import exact
+from contexture.estimators.deflation import Space
+from contexture.estimators.krylov import top_eigenpairs
+from contexture.estimators.ordering import local_order
+from contexture.estimators.parts import (
+    connected_parts,
+    contrast,
+    parts_of_blocks,
+    positions_by_part,
+)
+from contexture.estimators.products import BlockProducts, Floats, Products, SparseProducts
+from contexture.inputs import FloatArray, IntArray
+from contexture.operator import ExpectationOperator
+from contexture.spectrum import Spectrum
+
+SINGLE_LIMIT = 5e-6
+"""Tolerances from here on can be met with products in float32."""
+
+FLOORS = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): exact.NOISE_FLOOR}
+"""s_i² below this cannot be told from rounding."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the solver may use, and what is wanted of it.
+
+    Attributes
+    ----------
+    tolerance : float
+        Of every s_i².
+    seed : int
+        Of start vectors.
+    functions : int or None
+        How many functions are wanted; all if None.
+    left_functions : bool
+        Whether those on the inputs are wanted at all.
+    memory : int or None
+        Bytes for the basis.
+    workspace : Path or None
+        Folder for a basis that does not fit.
+    progress : callable or None
+        Called with (done, total).
+    """
+
+    tolerance: float = 1e-5
+    seed: int = 0
+    functions: int | None = None
+    left_functions: bool = True
+    memory: int | None = None
+    workspace: Path | None = None
+    progress: Callable[[int, int], None] | None = None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Eigenpairs on the smaller side.
+
+    Attributes
+    ----------
+    values, errors : ndarray of shape (q,)
+        s², descending, and bounds of their errors.
+    vectors : ndarray of shape (side, q)
+        Orthonormal.
+    floor : float
+        Values below cannot be told from rounding.
+    """
+
+    values: FloatArray
+    errors: FloatArray
+    vectors: Floats
+    floor: float
+
+
+def solve(
+    products: Products,
+    root: FloatArray,
+    count: int,
+    settings: Settings,
+    labels: IntArray | None = None,
+    order: npt.NDArray[np.intp] | None = None,
+) -> Solution:
+    """Solve for the top of G, in float32 where that is enough.
+
+    Parameters
+    ----------
+    products : Products
+    root : ndarray of shape (side,)
+        √p_X or √p_A, whichever is shorter (√p_A where they are equal).
+    count : int
+        Values wanted beside those that are 1 for the parts.
+    settings : Settings
+    labels : ndarray of shape (side,), optional
+        Connected part of each entry; one part if left out.
+    order : ndarray of shape (side,), optional
+        Where each entry of the vectors stands in the result.
+    """
+    dtypes = (np.float32, np.float64) if settings.tolerance >= SINGLE_LIMIT else (np.float64,)
+    for dtype in dtypes:
+        pairs = top_eigenpairs(
+            products.gram,
+            Space(root, labels, settings.seed),
+            count,
+            settings.tolerance,
+            dtype,
+            memory=settings.memory,
+            workspace=settings.workspace,
+            progress=settings.progress,
+        )
+        if pairs.errors.max() <= settings.tolerance or dtype is dtypes[-1]:
+            break
+        pairs.basis.close()
+    vectors = pairs.basis.drain(len(pairs.values), order)
+    return Solution(pairs.values, pairs.errors, vectors, FLOORS[vectors.dtype])
+
+
+def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings) -> Spectrum:
+    """Decompose an operator whose smaller side is long.
+
+    Parameters
+    ----------
+    operator : ExpectationOperator
+        Blocks in a tuple or list are taken together in memory, in a local order; blocks of any
+        other sequence are read one at a time, once or twice for every product.
+    rank : int
+        Singular values wanted; at most min(n, m) − 1.
+    settings : Settings
+    """
+    n, m = operator.shape
+    wanted = min(rank, min(n, m) - 1)
+    in_memory = isinstance(operator.blocks, tuple | list)
+    P = operator.conditional() if in_memory else None
+    if isinstance(P, sparse.csr_array):
+        parts, of_x, of_a = connected_parts(P)
+    else:
+        parts, of_x, of_a = parts_of_blocks(operator.blocks, m)
+    root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
+    ones = min(parts - 1, wanted)
+    found: list[_Found] = []
+    if wanted > ones:
+        count = wanted - ones
+        if isinstance(P, sparse.csr_array):
+            found = _solve_parts(operator, (of_x, of_a), parts, count, settings)
+        else:
+            found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings)]
+    methods = {f.method for f in found}
+    values = np.concatenate([f.values for f in found]) if found else np.zeros(0)
+    owner = np.repeat(np.arange(len(found)), [len(f.values) for f in found])
+    place = np.concatenate([np.arange(len(f.values)) for f in found] or [np.zeros(0, int)])
+    top = np.argsort(-values, kind="stable")[: wanted - ones]
+    eigenvalues, errors = np.zeros(wanted), np.zeros(wanted)
+    eigenvalues[:ones] = 1.0
+    filled = slice(ones, ones + len(top))
+    floor = max([f.floor for f in found], default=exact.NOISE_FLOOR)
+    eigenvalues[filled] = np.where(values[top] > floor, np.minimum(values[top], 1.0), 0.0)
+    errors[filled] = np.concatenate([f.errors for f in found])[top] if found else 0.0
+    errors[ones + len(top) :] = floor
+    dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
+    right = np.zeros((m, wanted), dtype)
+    right[:, :ones] = contrast(
+        root_a, of_a, np.bincount(of_x, weights=root_x**2, minlength=parts), ones
+    )
+    while found:
+        f = found.pop()
+        goal = np.flatnonzero(owner[top] == len(found)) + ones
+        chosen = place[top[goal - ones]]
+        for q, g in zip(chosen, goal, strict=True):
+            right[f.columns, g] = f.right[:, q]
+    right /= root_a[:, None].astype(dtype)
+    right[:, eigenvalues == 0] = np.nan
+    covariance = covariance_of(operator, eigenvalues, right)
+    kept = wanted if settings.functions is None else min(settings.functions, wanted)
+    right = right[:, :kept].astype(np.float64)
+    left = np.empty((n, kept if settings.left_functions else 0))
+    if settings.left_functions:
+        start = 0
+        scale = np.sqrt(np.where(eigenvalues[:kept] > 0, eigenvalues[:kept], np.nan))
+        for block in operator.blocks:
+            left[start : start + block.shape[0]] = (block @ right) / scale
+            start += block.shape[0]
+    _fix_signs(left if left.shape[1] else right, left, right)
+    return Spectrum(
+        singular_values=np.sqrt(eigenvalues),
+        left=left,
+        right=right,
+        eigenvalue_covariance=covariance,
+        input_weights=operator.input_weights,
+        context_weights=operator.context_weights,
+        context_values=operator.context_values,
+        total_association=operator.total_association,
+        components=parts,
+        method=" and ".join(sorted(methods)) or "exact: connected parts in closed form",
+        noise_floor=floor,
+        numerical_error=errors,
+    )
+
+
+@dataclass
+class _Found:
+    """Right vectors of some parts: on which columns they stand, and their values."""
+
+    values: FloatArray
+    errors: FloatArray
+    right: Floats
+    columns: IntArray
+    floor: float
+    method: str
+
+
+def _solve_parts(
+    operator: ExpectationOperator,
+    of: tuple[IntArray, IntArray],
+    parts: int,
+    count: int,
+    settings: Settings,
+) -> list[_Found]:
+    """Solve small parts by their Gram matrices, the others together by the solver."""
+    M = operator.normalised()
+    root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
+    found, large = [], np.zeros(parts, dtype=bool)
+    members = zip(positions_by_part(of[0], parts), positions_by_part(of[1], parts), strict=True)
+    for part, (rows, columns) in enumerate(members):
+        small = min(len(rows), len(columns))
+        most = min(count, small - 1)
+        large[part] = small > exact.GRAM_LIMIT and 3 * most <= small
+        if large[part] or most < 1:
+            continue
+        piece = sparse.csr_array(M[rows][:, columns])
+        u, v = root_x[rows], root_a[columns]
+        u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
+        values, _, right = exact.gram(piece, u, v, most)
+        errors = np.full(most, exact.NOISE_FLOOR)
+        found.append(
+            _Found(
+                values, errors, np.nan_to_num(right), columns, exact.NOISE_FLOOR, "Gram matrices"
+            )
+        )
+    if not large.any():
+        return found
+    rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
+    M = M if large.all() else M[rows][:, columns]
+    r, c = local_order(M)
+    del M
+    rows, columns = rows[r], columns[c]
+    side, root = (columns, root_a) if len(columns) <= len(rows) else (rows, root_x)
+    labels = np.unique((of[1] if side is columns else of[0])[side], return_inverse=True)[1]
+    shape = (len(rows), len(columns))
+    products = SparseProducts(lambda: operator.normalised()[rows][:, columns], shape)
+    most = min(count, min(shape) - int(large.sum()))
+    solution = solve(products, root[side], most, settings, labels)
+    return [*found, _right_of(products, solution, columns)]
+
+
+def _solve_blocks(
+    operator: ExpectationOperator,
+    of: tuple[IntArray, IntArray],
+    parts: int,
+    count: int,
+    settings: Settings,
+) -> _Found:
+    """Solve all parts together, on blocks that are read one at a time."""
+    n, m = operator.shape
+    weights, labels = (
+        (operator.context_weights, of[1]) if m <= n else (operator.input_weights, of[0])
+    )
+    products = BlockProducts(operator)
+    most = min(count, min(n, m) - parts)
+    return _right_of(products, solve(products, np.sqrt(weights), most, settings, labels), None)
+
+
+def _right_of(products: Products, solution: Solution, columns: IntArray | None) -> _Found:
+    """Right vectors, whichever side was solved."""
+    n, m = products.shape
+    right = solution.vectors
+    if n < m:
+        scale = np.sqrt(np.where(solution.values > solution.floor, solution.values, np.inf))
+        right = np.empty((m, len(scale)), solution.vectors.dtype)
+        for rows, values in products.other(solution.vectors):
+            right[rows] = values / scale.astype(right.dtype)
+    where = np.arange(m) if columns is None else columns
+    method = f"block Lanczos in {solution.vectors.dtype}"
+    return _Found(solution.values, solution.errors, right, where, solution.floor, method)
+
+
+def covariance_of(
+    operator: ExpectationOperator, eigenvalues: FloatArray, right: Floats
+) -> FloatArray:
+    """Covariance of the s_i² over inputs, some rows at a time."""
+    k, start = len(eigenvalues), 0
+    total = np.zeros((k, k))
+    rows = max(1, 2**22 // max(1, k))
+    functions = np.nan_to_num(right)
+    for block in operator.blocks:
+        for i in range(0, block.shape[0], rows):
+            piece: Rows = block[i : i + rows].astype(right.dtype, copy=False)
+            influence = np.asarray(piece @ functions, dtype=np.float64) ** 2
+            influence -= np.asarray(piece @ functions**2) * eigenvalues
+            influence *= operator.input_weights[start : start + len(influence), None]
+            total += influence.T @ influence
+            start += len(influence)
+    return total
+
+
+def _fix_signs(deciding: FloatArray, left: FloatArray, right: FloatArray) -> None:
+    """As `contexture.spectrum.fix_signs`, in place."""
+    for i in range(right.shape[1]):
+        column = np.nan_to_num(deciding[:, i])
+        if column[np.argmax(np.abs(column))] < 0:
+            right[:, i] *= -1
+            if left.shape[1]:
+                left[:, i] *= -1
