@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from contexture.errors import InputError
 
@@ -109,19 +110,22 @@ def choose_draws(
     fewest, most = min(references[0], rows), min(references[1], rows)
 
     def plan(m: int, R: int) -> DrawPlan:
-        expected = rule.error(m, R)
-        # The last bit of a power must not decide.
-        reached = expected <= error * (1 + 1e-9)
-        return DrawPlan(m, R, expected, R * (float(rows) * m + float(m) ** 3), reached)
+        work = R * (float(rows) * m + float(m) ** 3)
+        return DrawPlan(m, R, rule.error(m, R), work, _reached(rule, error, R, m))
 
     plans = []
     for R in range(draws[0], draws[1] + 1):
         # The error falls with m: the first that reaches it is found by bisection.
         sizes = range(fewest, most + 1)
-        at = bisect.bisect_left(sizes, True, key=lambda m, R=R: plan(m, R).reached)
+        at = bisect.bisect_left(sizes, True, key=partial(_reached, rule, error, R))
         plans.append(plan(sizes[min(at, len(sizes) - 1)], R))
     enough = [each for each in plans if each.reached]
     return min(enough, key=lambda each: each.work) if enough else plan(most, draws[1])
+
+
+def _reached(rule: ErrorRule, error: float, draws: int, m: int) -> bool:
+    # The last bit of a power must not decide.
+    return rule.error(m, draws) <= error * (1 + 1e-9)
 
 
 def _check_positive(**values: float) -> None:

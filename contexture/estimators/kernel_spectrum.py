@@ -18,7 +18,8 @@ from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import top_of
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 from contexture.estimators.products import Floats
-from contexture.estimators.randomized import Settings, krylov_spectrum
+from contexture.estimators.randomized import krylov_spectrum
+from contexture.estimators.solution import Settings
 from contexture.inputs import FloatArray
 from contexture.spectrum import Spectrum, fix_signs
 
