@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from contexture.contexts.base import Rows
 from contexture.estimators import exact
+from contexture.estimators.influence import covariance_of
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
     connected_parts,
@@ -183,7 +183,7 @@ def _solve_blocks(
     weights, labels = (
         (operator.context_weights, of[1]) if m <= n else (operator.input_weights, of[0])
     )
-    products = BlockProducts(operator)
+    products = (settings.products or BlockProducts)(operator)
     most = min(count, min(n, m) - parts)
     return _right_of(products, solve(products, np.sqrt(weights), most, settings, labels), None)
 
@@ -200,25 +200,6 @@ def _right_of(products: Products, solution: Solution, columns: IntArray | None) 
     where = np.arange(m) if columns is None else columns
     method = f"block Lanczos in {solution.vectors.dtype}"
     return _Found(solution.values, solution.errors, right, where, solution.floor, method)
-
-
-def covariance_of(
-    operator: ExpectationOperator, eigenvalues: FloatArray, right: Floats
-) -> FloatArray:
-    """Covariance of the s_i² over inputs, some rows at a time."""
-    k, start = len(eigenvalues), 0
-    total = np.zeros((k, k))
-    rows = max(1, 2**22 // max(1, k))
-    functions = np.nan_to_num(right)
-    for block in operator.blocks:
-        for i in range(0, block.shape[0], rows):
-            piece: Rows = block[i : i + rows].astype(right.dtype, copy=False)
-            influence = np.asarray(piece @ functions, dtype=np.float64) ** 2
-            influence -= np.asarray(piece @ functions**2) * eigenvalues
-            influence *= operator.input_weights[start : start + len(influence), None]
-            total += influence.T @ influence
-            start += len(influence)
-    return total
 
 
 def _fix_signs(deciding: FloatArray, left: FloatArray, right: FloatArray) -> None:

@@ -14,6 +14,7 @@ from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.krylov import top_eigenpairs
 from contexture.estimators.products import Floats, Products
 from contexture.inputs import FloatArray, IntArray
+from contexture.operator import ExpectationOperator
 
 SINGLE_LIMIT = 5e-6
 """Tolerances from here on can be met with products in float32."""
@@ -42,6 +43,9 @@ class Settings:
         Folder for a basis that does not fit.
     progress : callable or None
         Called with (done, total).
+    products : callable or None
+        Gives the products of an operator whose blocks are not in memory: on the workers of a
+        cluster, say. By default the blocks are read here.
     """
 
     tolerance: float = 1e-5
@@ -51,6 +55,7 @@ class Settings:
     memory: int | None = None
     workspace: Path | None = None
     progress: Callable[[int, int], None] | None = None
+    products: Callable[[ExpectationOperator], Products] | None = None
 
 
 @dataclass(frozen=True)
