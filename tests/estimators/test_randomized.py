@@ -104,9 +104,7 @@ def test_hard_operators_agree_with_the_dense_route(name: str, tolerance: float) 
         ):
             overlap = one[:, :cut].T @ (w[:, None] * two[:, :cut])
             np.testing.assert_allclose(np.linalg.svd(overlap)[1], 1, atol=1e-6)
-        np.testing.assert_allclose(
-            np.trace(found.eigenvalue_covariance[:cut, :cut]) >= 0, True
-        )
+        np.testing.assert_allclose(np.trace(found.eigenvalue_covariance[:cut, :cut]) >= 0, True)
 
 
 @pytest.mark.parametrize("name", ["neighbours", "wide", "many parts"])
