@@ -25,6 +25,8 @@ from contexture.errors import ClusterError, InputError
 from contexture.estimators.block_layout import Layout
 from contexture.estimators.distributed import DistributedProducts
 from contexture.estimators.parts import connected_parts
+from contexture.estimators.products import BlockProducts
+from contexture.estimators.randomized import Settings, solve
 from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
 from contexture.store import operators
@@ -200,7 +202,8 @@ def test_the_same_bits_on_1_2_and_4_workers(
         read = stack.enter_context(DistributedProducts(client, operator, hold=False, groups=8))
         for workers in (1, 2, 4):
             scale(cluster, client, workers)
-            found.append((held.gram(V), whole(held, V), read.gram(V), whole(read, V)))
+            double = held.gram(V.astype(np.float64))
+            found.append((held.gram(V), whole(held, V), double, read.gram(V), whole(read, V)))
             # New workers take over their part of the groups.
             groups = held._holders.groups(V.dtype)
             held._jobs.wait(groups)
@@ -209,6 +212,28 @@ def test_the_same_bits_on_1_2_and_4_workers(
     for other in found[1:]:
         for one, two in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(one, two)
+
+
+def test_the_solver_on_1_2_and_4_workers(
+    cluster: distributed.LocalCluster, client: distributed.Client
+) -> None:
+    operator = blocked(sparse_operator(), 64)
+    root = np.sqrt(operator.context_weights)
+    M = operator.normalised()
+    parts, _, labels = connected_parts(M)
+    assert parts == 3
+    settings = Settings(tolerance=1e-5)
+    exact = np.linalg.eigvalsh((M.T @ M).toarray())[::-1][parts : parts + 12]
+    local = solve(BlockProducts(operator), root, 12, settings, labels).values
+    np.testing.assert_allclose(local, exact, rtol=0, atol=1e-5)
+    found = []
+    with DistributedProducts(client, operator, groups=8) as products:
+        for workers in (1, 2, 4):
+            scale(cluster, client, workers)
+            found.append(solve(products, root, 12, settings, labels).values)
+    np.testing.assert_allclose(found[0], local, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(found[1], found[0])
+    np.testing.assert_array_equal(found[2], found[0])
 
 
 def test_a_killed_worker_costs_its_blocks_only(client: distributed.Client, tmp_path: Path) -> None:
