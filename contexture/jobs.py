@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeAlias
+
+import distributed
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.knn import Knn
@@ -10,7 +14,9 @@ from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
+from contexture.estimators.distributed import DistributedProducts
 from contexture.estimators.kernel_spectrum import kernel_spectrum
+from contexture.estimators.products import Products
 from contexture.evaluation import evaluate
 from contexture.inputs import Features
 from contexture.lazy import EvidenceBlocks
@@ -74,6 +80,8 @@ def compute_scores(
     result_key: str,
     context: Context,
     settings: dict[str, Any],
+    client: distributed.Client | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> str:
     """Decompose an operator, score it, and write the results of the context into a run.
 
@@ -86,6 +94,11 @@ def compute_scores(
     settings : dict
         ``max_rank``, ``beta``, ``rank_kept``, ``seed``, ``tolerance``, ``left_functions`` and
         ``memory`` (bytes that an iterative solver may fill).
+    client : distributed.Client, optional
+        Its workers hold the blocks and multiply, while everything else is done here; without it
+        the operator is read into memory.
+    progress : callable, optional
+        Called with (done, total) while the solver runs.
 
     Returns
     -------
@@ -93,16 +106,27 @@ def compute_scores(
         Path of the context's group.
     """
     store = Store(url)
-    operator = read_operator(store, operator_key).in_memory()
-    spectrum = decompose_operator(
-        operator,
-        settings["max_rank"],
-        settings["tolerance"],
-        settings["seed"],
-        functions=settings["rank_kept"],
-        left_functions=settings["left_functions"],
-        memory=settings["memory"],
-    )
+    operator = read_operator(store, operator_key)
+    with ExitStack() as stack:
+        products: Any = None
+        if client is None:
+            operator = operator.in_memory()
+        else:
+
+            def products(lazy: ExpectationOperator) -> Products:
+                return stack.enter_context(DistributedProducts(client, lazy))
+
+        spectrum = decompose_operator(
+            operator,
+            settings["max_rank"],
+            settings["tolerance"],
+            settings["seed"],
+            functions=settings["rank_kept"],
+            left_functions=settings["left_functions"],
+            memory=settings["memory"],
+            progress=progress,
+            products=products,
+        )
     details = attributes_of(store.find(f"operators/{operator_key}")).get("details", {})
     return write_scores(
         store,

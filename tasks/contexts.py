@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import distributed
@@ -28,7 +29,7 @@ from contexture.store.neighbours import neighbours_key
 from contexture.store.operators import prepare_operator
 from contexture.store.results import result_key, reuse_context
 from contexture.streamed_jobs import compute_moments, fit_draws, score_moments, target_shifts
-from tasks.progress import gather, tell
+from tasks.progress import gather, tell, worker_errors
 
 _locks: dict[tuple[str, str], threading.Lock] = {}
 _locks_lock = threading.Lock()
@@ -192,6 +193,11 @@ def score_context(
         settings["memory"] = plan.solver_bytes or None
         job = score_kernel if plan.route == "matrix-free" else compute_scores
     client = distributed.get_client()
+    if plan.route == "distributed":
+        with worker_errors(stage):
+            return compute_scores(
+                *arguments, key, plan.resolved, settings, client, partial(tell, stage)
+            )
     future = client.submit(
         job, *arguments, key, plan.resolved, settings, pure=False, retries=2, priority=1
     )

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.errors import EvidenceError, InputError
 from contexture.estimators import exact
+from contexture.estimators.products import Products
 from contexture.estimators.randomized import krylov_spectrum
 from contexture.estimators.solution import Settings
 from contexture.inputs import Features
@@ -100,6 +101,7 @@ def decompose_operator(
     memory: int | None = None,
     workspace: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
+    products: Callable[[ExpectationOperator], Products] | None = None,
 ) -> Spectrum:
     """Spectrum of an operator.
 
@@ -128,6 +130,9 @@ def decompose_operator(
         Folder for that; the one for temporary files by default.
     progress : callable, optional
         Called with (done, total) while the solver runs.
+    products : callable, optional
+        Gives the products with an operator whose blocks are lazy: on the workers of a cluster,
+        by `contexture.estimators.distributed.DistributedProducts`. Read here by default.
 
     Raises
     ------
@@ -141,7 +146,9 @@ def decompose_operator(
         if not left_functions:
             spectrum = replace(spectrum, left=np.empty((operator.shape[0], 0)))
         return spectrum.truncated(kept)
-    settings = Settings(tolerance, seed, functions, left_functions, memory, workspace, progress)
+    settings = Settings(
+        tolerance, seed, functions, left_functions, memory, workspace, progress, products
+    )
     return krylov_spectrum(operator, rank, settings)
 
 

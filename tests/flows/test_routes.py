@@ -81,6 +81,13 @@ def test_draws_and_a_changed_target(configuration: Path, tmp_path: Path) -> None
     assert second.scores()[name].item() == pytest.approx(first.scores()[name].item(), abs=1e-12)
 
 
+def test_products_on_all_workers(configuration: Path, tmp_path: Path) -> None:
+    context = Knn(k=8)
+    rows = run(configuration, tmp_path / "rows.zarr", [context], route="krylov")
+    spread = run(configuration, tmp_path / "w.zarr", [context], route="distributed")
+    np.testing.assert_allclose(values(spread), values(rows), rtol=1e-4, atol=1e-5)
+
+
 def test_kernels_without_their_matrix_and_neighbours_found_once(
     configuration: Path, tmp_path: Path
 ) -> None:
