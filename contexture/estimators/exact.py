@@ -13,6 +13,7 @@ from scipy import linalg, sparse
 
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
+from contexture.estimators.dense import top_of
 from contexture.estimators.influence import covariance, eigenvalue_influence
 from contexture.estimators.parts import (
     Triplets,
@@ -138,12 +139,7 @@ def gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:
     G = G if isinstance(G, np.ndarray) else G.toarray()
     trivial = u if wide else v
     G -= np.outer(trivial, trivial)
-    side = len(G)
-    # The driver picks the top by index; all of them when most are wanted anyway.
-    values, vectors = linalg.eigh(
-        G, subset_by_index=(side - count, side - 1), overwrite_a=True, check_finite=False
-    )
-    values, vectors = values[::-1], vectors[:, ::-1]
+    values, vectors = top_of(G, count)
     significant = values > NOISE_FLOOR
     # Beside a small value the solver leaves some of the trivial vector, and M magnifies it.
     vectors = vectors - np.outer(trivial, trivial @ vectors)

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from contexture.estimators.kernel_ritz import bounds, top_of
+from contexture.estimators.dense import top_of
+from contexture.estimators.kernel_ritz import bounds
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
 

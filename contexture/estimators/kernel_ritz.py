@@ -13,18 +13,6 @@ from scipy import linalg
 from contexture.inputs import FloatArray
 
 
-def top_of(H: FloatArray, count: int) -> tuple[FloatArray, FloatArray]:
-    """Largest ``count`` eigenvalues of a symmetric matrix, descending, and their vectors."""
-    side = len(H)
-    if 2 * count < side:
-        values, Y = linalg.eigh(H, subset_by_index=(side - count, side - 1), check_finite=False)
-        # The driver that picks by index loses some where very many values are equal.
-        if len(values) == count and Y.shape[1] == count:
-            return values[::-1], Y[:, ::-1]
-    values, Y = linalg.eigh(H, check_finite=False, driver="evd")
-    return values[::-1][:count], Y[:, ::-1][:, :count]
-
-
 def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
     """Bound the errors of the first ``count`` Ritz values; see the module.
 

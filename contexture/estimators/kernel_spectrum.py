@@ -10,12 +10,12 @@ import numpy as np
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
+from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
 from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, refined, top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start
 from contexture.estimators.kernel_products import KernelProducts
-from contexture.estimators.kernel_ritz import top_of
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 from contexture.estimators.products import Floats
 from contexture.estimators.randomized import krylov_spectrum

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from contexture.contexts.base import Rows
 from contexture.inputs import FloatArray
 
 Triplets = tuple[FloatArray, FloatArray, FloatArray]
@@ -34,26 +33,6 @@ def connected_parts(M: sparse.csr_array) -> tuple[int, np.ndarray, np.ndarray]:
     graph = sparse.csr_array((pattern, M.indices + n, pointers), shape=(n + m, n + m))
     parts, labels = csgraph.connected_components(graph, directed=False)
     return int(parts), labels[:n], labels[n:]
-
-
-def parts_of_blocks(blocks: Iterable[Rows], m: int) -> tuple[int, np.ndarray, np.ndarray]:
-    """As `connected_parts`, for row blocks that are read one at a time; dense ones, too.
-
-    Parameters
-    ----------
-    blocks : iterable of csr_array or ndarray of shape (r, m)
-    m : int
-    """
-    of_a, first = np.arange(m), []
-    for block in blocks:
-        held = sparse.csr_array(block != 0)
-        first.append(held.indices[held.indptr[:-1]])
-        # Columns that were connected before are one node each.
-        merged = sparse.csr_array((held.data, of_a[held.indices], held.indptr), shape=held.shape)
-        _, _, columns = connected_parts(merged)
-        of_a = columns[of_a]
-    _, of_a = np.unique(of_a, return_inverse=True)
-    return int(of_a.max()) + 1, of_a[np.concatenate(first)], of_a
 
 
 def positions_by_part(of: np.ndarray, parts: int) -> list[np.ndarray]:

@@ -12,12 +12,12 @@ import numpy as np
 from scipy import sparse
 
 from contexture.estimators import exact
+from contexture.estimators.components import components_of_blocks
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
     connected_parts,
     contrast,
-    parts_of_blocks,
     positions_by_part,
 )
 from contexture.estimators.products import (
@@ -52,7 +52,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     if isinstance(P, sparse.csr_array):
         parts, of_x, of_a = connected_parts(P)
     else:
-        parts, of_x, of_a = parts_of_blocks(operator.blocks, m)
+        parts, of_x, of_a = components_of_blocks(operator.blocks, m)
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     ones = min(parts - 1, wanted)
     found: list[_Found] = []

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg, sparse
+from scipy import sparse
 from scipy.sparse import csgraph
 
 from contexture.errors import InputError
+from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.influence import group_covariance, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
@@ -110,14 +111,11 @@ def _by_parts(
         piece = G if parts == 1 else G[np.ix_(members, members)]
         trivial = root[members] / np.linalg.norm(root[members])
         piece = piece - np.outer(trivial, trivial)
-        side = len(members)
-        found, inside = linalg.eigh(
-            piece, subset_by_index=(side - count, side - 1), overwrite_a=True, check_finite=False
-        )
-        inside -= np.outer(trivial, trivial @ inside)
+        found, inside = top_of(piece, count)
+        inside = inside - np.outer(trivial, trivial @ inside)
         outside = np.zeros((len(root), count))
-        outside[members] = inside[:, ::-1]
-        values.append(found[::-1])
+        outside[members] = inside
+        values.append(found)
         columns.append(outside)
     together = np.concatenate(values)
     top = np.argsort(-together, kind="stable")[:wanted]

@@ -7,11 +7,12 @@ import contexture as cx
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
 from contexture.estimators import kernel_spectrum as module
+from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
 from contexture.estimators.kernel_lanczos import top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start
 from contexture.estimators.kernel_products import KernelProducts
-from contexture.estimators.kernel_ritz import bounds, top_of
+from contexture.estimators.kernel_ritz import bounds
 from contexture.estimators.kernel_spectrum import Route, kernel_spectrum
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 

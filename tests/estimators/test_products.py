@@ -7,8 +7,9 @@ from threadpoolctl import threadpool_limits
 
 from contexture import ExpectationOperator
 from contexture.estimators.chebyshev import Filter, find_cut
+from contexture.estimators.components import components_of_blocks
 from contexture.estimators.convergence import bounds
-from contexture.estimators.parts import connected_parts, parts_of_blocks
+from contexture.estimators.parts import connected_parts
 from contexture.estimators.products import BlockProducts, DenseProducts, SparseProducts
 
 
@@ -62,7 +63,7 @@ def test_parts_of_blocks_are_those_of_the_whole() -> None:
     M = M[np.flatnonzero(np.diff(M.indptr))]
     M = M[:, np.unique(M.indices)]
     parts, of_x, of_a = connected_parts(M)
-    found = parts_of_blocks([M[:20], M[20:30].toarray(), M[30:]], M.shape[1])
+    found = components_of_blocks([M[:20], M[20:30].toarray(), M[30:]], M.shape[1])
     assert found[0] == parts > 5
     for one, two in ((of_x, found[1]), (of_a, found[2])):
         np.testing.assert_array_equal(one[:, None] == one, two[:, None] == two)
