@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import distributed
+from threadpoolctl import threadpool_limits
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.knn import Knn
@@ -93,7 +94,7 @@ def compute_scores(
         Its description.
     settings : dict
         ``max_rank``, ``beta``, ``rank_kept``, ``seed``, ``tolerance``, ``left_functions`` and
-        ``memory`` (bytes that an iterative solver may fill).
+        ``memory`` (bytes that an iterative solver may fill) and ``threads``.
     client : distributed.Client, optional
         Its workers hold the blocks and multiply, while everything else is done here; without it
         the operator is read into memory.
@@ -116,6 +117,7 @@ def compute_scores(
             def products(lazy: ExpectationOperator) -> Products:
                 return stack.enter_context(DistributedProducts(client, lazy))
 
+        stack.enter_context(threadpool_limits(settings["threads"], "blas"))
         spectrum = decompose_operator(
             operator,
             settings["max_rank"],
@@ -165,6 +167,7 @@ def score_kernel(
         memory=settings["memory"],
         functions=settings["rank_kept"],
         left_functions=settings["left_functions"],
+        threads=settings["threads"],
     )
     operator = ExpectationOperator(
         EvidenceBlocks(evidence),

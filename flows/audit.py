@@ -16,7 +16,7 @@ from contexture.readers import AnyReader
 from contexture.store import Store
 from contexture.store.place import free_disk
 from contexture.store.runs import begin_run, finish_run
-from flows.cluster import memory_per_task, open_cluster
+from flows.cluster import cores, memory_per_task, open_cluster
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from tasks.contexts import discard_operators, estimate_operator, score_context
@@ -93,13 +93,15 @@ def audit(
         try:
             settings = parameters.model_dump(include={"max_rank", "beta", "rank_kept", "seed"})
             settings["tolerance"] = estimation.tolerance
+            # With fewer contexts than cores, each may use several.
+            threads = max(1, cores(parameters.cluster) // len(plans))
             operators = {
                 plan.context: estimate_operator.submit(url, features_key, plan, seed)
                 for plan in plans
             }
             scores = [
                 score_context.submit(
-                    url, run, features_key, operators[plan.context], plan, settings, force
+                    url, run, features_key, operators[plan.context], plan, settings, threads, force
                 )
                 for plan in plans
             ]

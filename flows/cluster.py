@@ -54,6 +54,13 @@ def client_memory(client: distributed.Client) -> int:
     return int(min(w["memory_limit"] / max(1, w["nthreads"]) for w in workers))
 
 
+def cores(cluster: AnyCluster) -> int:
+    """Threads that this machine's workers have together; 1 for a cluster that is not ours."""
+    if isinstance(cluster, ClusterAddress):
+        return 1
+    return min(CPU_COUNT, (cluster.workers or CPU_COUNT) * cluster.threads)
+
+
 def describe(cluster: AnyCluster) -> str:
     """Say in a few words where the work will be done."""
     if isinstance(cluster, ClusterAddress):

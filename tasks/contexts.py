@@ -172,9 +172,13 @@ def score_context(
     operator_key: str,
     plan: ContextPlan,
     settings: dict[str, Any],
+    threads: int,
     force: bool,
 ) -> str:
-    """Decompose and score a context on Dask, or take over equal results; returns its path."""
+    """Decompose and score a context on Dask, or take over equal results; returns its path.
+
+    ``threads`` may be used by it; they are not part of what decides the results.
+    """
     store = Store(url)
     stage = f"{plan.context}: spectrum and scores"
     tasks_key = _tasks_key(store, features_key)
@@ -185,6 +189,7 @@ def score_context(
     if not force and reuse_context(store, run, plan.context, key, description):
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{plan.context}"
+    settings["threads"] = threads
     arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
     job: Any
     if plan.route == "moments":

@@ -1,7 +1,7 @@
 """Decide how a spectrum will be computed, and what that takes, before anything is computed.
 
 The figures are upper estimates from the shapes alone. A context that would not fit is refused
-here, with a sentence that says what would. The rule is `choose_route` (docs/design.md, §7).
+here, with a sentence that says what would. The rule is `choose_route` (docs/scale.md).
 """
 
 from __future__ import annotations
