@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -72,6 +72,32 @@ def worker_errors(stage: str) -> Iterator[None]:
         ) from error
 
 
+PATIENCE = 60.0
+"""Seconds for which there may be no worker at all before a stage is given up."""
+
+_GLANCE = 5.0
+
+
+def _some_done(stage: str, futures: Collection[distributed.Future]) -> set[distributed.Future]:
+    """Wait until some are done; Dask itself would wait forever for workers that never come back."""
+    client = next(iter(futures)).client
+    alone = 0.0
+    while True:
+        try:
+            return set(
+                distributed.wait(list(futures), timeout=_GLANCE, return_when="FIRST_COMPLETED").done
+            )
+        except TimeoutError:
+            there = client.scheduler_info(n_workers=-1)["workers"]
+            alone = 0.0 if there else alone + _GLANCE
+            if alone >= PATIENCE:
+                raise ClusterError(
+                    f"{stage}: all Dask workers are gone, and none came back within "
+                    f"{PATIENCE:.0f} s; look at the memory that they may use, and run the same "
+                    "command again, it goes on where it stopped."
+                ) from None
+
+
 def gather(stage: str, futures: Sequence[distributed.Future]) -> list[Any]:
     """Wait for Dask futures in the order in which they finish, telling the progress.
 
@@ -84,11 +110,14 @@ def gather(stage: str, futures: Sequence[distributed.Future]) -> list[Any]:
     """
     total, results = len(futures), []
     tell(stage, 0, total)
+    left = set(futures)
     try:
         with worker_errors(stage):
-            for future in distributed.as_completed(futures):
-                results.append(future.result())
-                tell(stage, len(results), total)
+            while left:
+                for future in _some_done(stage, left):
+                    left.remove(future)
+                    results.append(future.result())
+                    tell(stage, len(results), total)
     finally:
         for future in futures:
             if not future.done():

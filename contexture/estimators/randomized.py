@@ -75,20 +75,25 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     errors[filled] = np.concatenate([f.errors for f in found])[top] if found else 0.0
     errors[ones + len(top) :] = floor
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
-    right = np.zeros((m, wanted), dtype)
-    mass: FloatArray = np.bincount(of_x, weights=root_x**2, minlength=parts).astype(np.float64)
-    right[:, :ones] = contrast(root_a, of_a, mass, ones)
+    if len(found) == 1 and found[0].right.shape == (m, wanted) and found[0].columns is None:
+        vectors = found.pop().right  # the largest array of all: no second one
+    else:
+        vectors = np.zeros((m, wanted), dtype)
+        mass: FloatArray = np.bincount(of_x, weights=root_x**2, minlength=parts).astype(np.float64)
+        vectors[:, :ones] = contrast(root_a, of_a, mass, ones)
     while found:
         f = found.pop()
         goal = np.flatnonzero(owner[top] == len(found)) + ones
         chosen = place[top[goal - ones]]
+        where = slice(None) if f.columns is None else f.columns
         for q, g in zip(chosen, goal, strict=True):
-            right[f.columns, g] = f.right[:, q]
-    right /= root_a[:, None].astype(dtype)
-    right[:, eigenvalues == 0] = np.nan
-    covariance = covariance_of(operator, eigenvalues, right)
+            vectors[where, g] = f.right[:, q]
+    vectors /= root_a[:, None].astype(dtype)
+    vectors[:, eigenvalues == 0] = np.nan
+    covariance = covariance_of(operator, eigenvalues, vectors)
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
-    right = right[:, :kept].astype(np.float64)
+    right: FloatArray = vectors[:, :kept].astype(np.float64)
+    del vectors
     left = np.empty((n, kept if settings.left_functions else 0))
     if settings.left_functions:
         start = 0
@@ -117,12 +122,12 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
 
 @dataclass
 class _Found:
-    """Right vectors of some parts: on which columns they stand, and their values."""
+    """Right vectors of some parts: on which columns they stand (all if None), and their values."""
 
     values: FloatArray
     errors: FloatArray
     right: Floats
-    columns: IntArray
+    columns: IntArray | None
     floor: float
     method: str
 
@@ -160,6 +165,7 @@ def _solve_parts(
     rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
     M = M if large.all() else M[rows][:, columns]
     r, c = local_order(M)
+    every = operator.shape[1]
     del M
     rows, columns = rows[r], columns[c]
     side, root = (columns, root_a) if len(columns) <= len(rows) else (rows, root_x)
@@ -167,6 +173,10 @@ def _solve_parts(
     shape = (len(rows), len(columns))
     products = SparseProducts(lambda: operator.normalised()[rows][:, columns], shape)
     most = min(count, min(shape) - int(large.sum()))
+    if side is columns and len(columns) == every:
+        # Every context value: vectors come out in the order of the corpus at once.
+        solution = solve(products, root[side], most, settings, labels, columns)
+        return [*found, _right_of(products, solution, None)]
     solution = solve(products, root[side], most, settings, labels)
     return [*found, _right_of(products, solution, columns)]
 
@@ -197,9 +207,8 @@ def _right_of(products: Products, solution: Solution, columns: IntArray | None) 
         right = np.empty((m, len(scale)), solution.vectors.dtype)
         for rows, values in products.other(solution.vectors):
             right[rows] = values / scale.astype(right.dtype)
-    where = np.arange(m) if columns is None else columns
     method = f"block Lanczos in {solution.vectors.dtype}"
-    return _Found(solution.values, solution.errors, right, where, solution.floor, method)
+    return _Found(solution.values, solution.errors, right, columns, solution.floor, method)
 
 
 def _fix_signs(deciding: FloatArray, left: FloatArray, right: FloatArray) -> None:

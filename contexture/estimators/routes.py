@@ -178,7 +178,7 @@ def costs_of(
     blocks = -(-n // chunk)
     basis = min(side, max(64, BASIS * rank // 512))
     number = _FLOAT if double else _FLOAT // 2
-    passes, read, disk, solver_bytes = 1.0, float(stored), stored, 0
+    passes, read, disk, solver_bytes, after = 1.0, float(stored), stored, 0, 0
     if route == "exact":
         matrices = (4 if extent.sparse else 3) * stored
         solver = 3 * _FLOAT * side * side
@@ -195,13 +195,15 @@ def costs_of(
         # A basis that does not fit is kept on disk; a few blocks of vectors always are in memory.
         passes = 3.0 * basis / WIDTH
         matrices = stored if route == "distributed" else 3 * stored
+        # The functions take the place of the basis: all for the errors, then those that are kept.
+        after, functions = number * rank * m + _FLOAT * left * (n + m), 0
         least = number * side * 12 * WIDTH + _FLOAT * side * 8
         whole = number * side * basis + least
         spare = whole if room is None else room - matrices - functions
         solver = int(min(whole, max(least, spare)))
         if route == "distributed":
             # Workers hold blocks and one block of vectors; the basis is on disk.
-            matrices, solver, functions = 4 * BLOCK_BYTES, least, 0
+            matrices, solver, after = 4 * BLOCK_BYTES, least, 0
         solver_bytes = solver
         disk += number * side * basis if solver < whole else 0
         read = passes * stored
@@ -213,7 +215,7 @@ def costs_of(
         passes=passes,
         read_bytes=read,
         disk_bytes=disk,
-        memory_bytes=int(max(matrices + solver + functions, temporaries)),
+        memory_bytes=int(max(matrices + solver + functions, matrices + after, temporaries)),
         solver_bytes=solver_bytes,
         work=float(rows_work + work),
     )

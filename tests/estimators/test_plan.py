@@ -90,7 +90,7 @@ def test_choices_can_be_overruled() -> None:
     plans = [plan_context(Knn(k=3), LEFT_ROWS + 1, 4, estimation=each) for each in kept]
     assert [plan.left_functions for plan in plans] == [False, True, False]
     assert plan_context(Knn(k=3), LEFT_ROWS, 4).left_functions
-    assert plans[1].memory_bytes > plans[0].memory_bytes
+    assert plans[1].memory_bytes >= plans[0].memory_bytes
 
 
 def test_the_plan_picks_the_references_for_a_wanted_error() -> None:
