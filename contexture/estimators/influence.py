@@ -12,6 +12,7 @@ groups take the place of single rows: the linearised delete-a-group jackknife.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ def covariance(influence: FloatArray, input_weights: FloatArray) -> FloatArray:
 def covariance_of(
     operator: ExpectationOperator,
     eigenvalues: FloatArray,
-    right: FloatArray,
+    right: npt.NDArray[np.floating[Any]],
     dtype: npt.DTypeLike = np.float32,
 ) -> FloatArray:
     """Covariance of the s_i² over inputs, in one pass over the rows of P.
@@ -108,7 +109,7 @@ def covariance_of(
     return result
 
 
-def _count_known(eigenvalues: FloatArray, right: FloatArray, m: int) -> int:
+def _count_known(eigenvalues: FloatArray, right: npt.NDArray[np.floating[Any]], m: int) -> int:
     if right.ndim != 2 or right.shape[1] > len(eigenvalues) or len(right) != m:
         raise InputError(
             f"the right functions have shape {right.shape}; {m} rows and at most "
@@ -137,7 +138,7 @@ def _pieces(block: Rows, k: int, dtype: np.dtype) -> Iterator[Rows]:
 def _influence_of(
     piece: Rows,
     eigenvalues: FloatArray,
-    right: FloatArray,
+    right: npt.NDArray[np.floating[Any]],
     missing: npt.NDArray[np.bool_],
     dtype: np.dtype,
 ) -> npt.NDArray[np.floating]:
