@@ -36,22 +36,26 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
     kinds = [f"{len(found.numbers)} scaled"] if found.numbers else []
     kinds += [f"{name} one-hot ({count})" for name, count in found.categories]
     console.print(escape(f"Columns: {', '.join(kinds)}"))
-    headers = ("context", "route", "n × m", "entries", "blocks", "disk", "memory", "work")
+    sizes = ("n × m", "entries", "blocks", "disk", "memory", "passes", "read", "work")
+    headers = ("context", "route", *sizes)
     rows = [
         (
             plan.context,
-            plan.route,
+            plan.route if plan.draws == 1 else f"{plan.route}, {plan.draws} draws",
             f"{plan.rows}×{plan.columns}",
             compact(plan.nonzeros),
             f"{plan.blocks}",
             gibibytes(plan.disk_bytes),
             gibibytes(plan.memory_bytes),
+            f"{plan.passes:.0f}",
+            gibibytes(int(plan.read_bytes)),
             f"{compact(plan.work)}flop",
         )
         for plan in found.plans
     ]
     columns = columns_of(headers, rows)
-    print_table(console, columns, title="Plan", left=("route",), optional=("blocks", "entries"))
+    optional = ("read", "blocks", "entries", "passes")
+    print_table(console, columns, title="Plan", left=("route",), optional=optional)
     disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free"
     console.print(
         escape(

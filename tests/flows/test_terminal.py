@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 import contexture as cx
+from contexture.contexts import Knn
 from contexture.estimators.plan import ContextPlan, Machine
 from contexture.preflight import Preflight
 from flows.live import ProgressListener
@@ -164,10 +165,16 @@ def test_plan_fits() -> None:
     plan = ContextPlan(
         context="masked-knn-0.01-m2000-and-more",
         family="knn",
-        route="sparse Gram",
+        resolved=Knn(k=30),
+        route="distributed",
         rows=100_000,
         columns=100_000,
         nonzeros=123_400_000,
+        draws=1,
+        left_functions=False,
+        passes=120.0,
+        read_bytes=1e13,
+        solver_bytes=0,
         chunk_rows=100,
         blocks=1000,
         rank=512,
@@ -185,14 +192,19 @@ def test_plan_fits() -> None:
         categories=(("y", 2),),
         dropped=(),
         plans=(plan,),
+        corpus=None,  # type: ignore[arg-type]
+        recipe=None,  # type: ignore[arg-type]
     )
-    for width, expected in ((80, "931 GiB  931 GiB  123 Tflop"), (120, "123 M    1000  931 GiB")):
+    for width, expected in (
+        (80, "931 GiB  931 GiB     120  123 Tflop"),
+        (120, "1000  931 GiB  931 GiB     120  9,313 GiB"),
+    ):
         file = io.StringIO()
         show_plan(Console(file=file, width=width), found, Machine(10), "here", "x.zarr")
         lines = file.getvalue().splitlines()
         assert max(map(len, lines)) <= width
         row = next(line for line in lines if line.startswith("masked-knn-0"))
-        assert "sparse Gram  100000×100000" in row
+        assert "distributed  100000×100000" in row
         assert expected in row
 
 
