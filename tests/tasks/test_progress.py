@@ -8,6 +8,7 @@ import distributed
 import pytest
 
 from contexture.errors import ClusterError, CorpusError
+from tasks import progress
 from tasks.progress import gather, listening, tell, worker_errors
 
 
@@ -79,3 +80,17 @@ def test_lost_cluster() -> None:
         "features: the connection to the Dask cluster was lost; run the same command again, it "
         "goes on where it stopped."
     )
+
+
+def test_workers_that_never_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", 0.3)
+    monkeypatch.setattr(progress, "_GLANCE", 0.1)
+    with (
+        distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        listening(Heard()),
+        pytest.raises(
+            ClusterError, match=r"squares: all Dask workers are gone, and none came back"
+        ),
+    ):
+        gather("squares", client.map(abs, range(3), pure=False))
