@@ -88,6 +88,7 @@ def test_workers_that_never_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
+        client.as_current(),
         listening(Heard()),
         pytest.raises(
             ClusterError, match=r"squares: all Dask workers are gone, and none came back"
