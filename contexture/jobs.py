@@ -36,6 +36,9 @@ from contexture.store.operators import read_operator, write_block
 from contexture.store.results import write_context
 from contexture.streaming import sampled_association
 
+PROGRESS_TOPIC = "contexture-progress"
+"""Under which workers tell how far a long job is: (stage, done, total)."""
+
 Searched: TypeAlias = str
 """Key of neighbours that were found before."""
 
@@ -66,6 +69,19 @@ def fit_context(
         return context.fit(features, seed)
     positions, details = read_neighbours(store, found)
     return context.fit_found(features, positions, details, seed)
+
+
+def telling(stage: str) -> Callable[[int, int], None] | None:
+    """Give a way to tell the flow how far a job is; none outside of a Dask worker."""
+    try:
+        worker = distributed.get_worker()
+    except ValueError:
+        return None
+
+    def tell(done: int, total: int) -> None:
+        worker.log_event(PROGRESS_TOPIC, [stage, int(done), int(total)])
+
+    return tell
 
 
 def compute_block(url: str, operator_key: str, evidence: ConditionalRows, block: int) -> int:
@@ -108,6 +124,7 @@ def compute_scores(
     """
     store = Store(url)
     operator = read_operator(store, operator_key)
+    progress = progress or telling(settings.get("stage", ""))
     with ExitStack() as stack:
         products: Any = None
         if client is None:

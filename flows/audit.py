@@ -21,6 +21,7 @@ from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from tasks.contexts import discard_operators, estimate_operator, score_context
 from tasks.corpus import check, fit_all, write_corpus
+from tasks.progress import hear_workers
 from tasks.publish import publish_artifacts, write_report_file
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray", "prefect")
@@ -84,7 +85,8 @@ def audit(
     machine = Machine(memory=memory_per_task(parameters.cluster), disk=free_disk(url))
     found = check(url, corpus, contexts, max_rank, rank_kept, chunk_rows, estimation, machine)
     plans = found.plans
-    with open_cluster(parameters.cluster):
+    with open_cluster(parameters.cluster) as client:
+        hear_workers(client)
         features_key = write_corpus(url, found, chunk_rows, force)
         fit_all(url, features_key, [plan.resolved for plan in plans], seed)
         if force:

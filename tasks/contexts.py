@@ -189,7 +189,7 @@ def score_context(
     if not force and reuse_context(store, run, plan.context, key, description):
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{plan.context}"
-    settings["threads"] = threads
+    settings |= {"threads": threads, "stage": stage}
     arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
     job: Any
     if plan.route == "moments":

@@ -10,6 +10,7 @@ import distributed
 from prefect.logging import get_run_logger
 
 from contexture.errors import ClusterError
+from contexture.jobs import PROGRESS_TOPIC
 
 
 class Listener(Protocol):
@@ -46,6 +47,17 @@ def listening(listener: Listener) -> Iterator[None]:
 def tell(stage: str, done: int, total: int) -> None:
     """Tell the listener how far a stage is."""
     _listener.advance(stage, done, total)
+
+
+def hear_workers(client: distributed.Client) -> None:
+    """Tell the listener what workers tell of their long jobs, as long as the client is open."""
+
+    def hear(event: tuple[float, Any]) -> None:
+        stage, done, total = event[1]
+        if done < total:  # the end is told by whoever waits for it
+            tell(str(stage), int(done), int(total))
+
+    client.subscribe_topic(PROGRESS_TOPIC, hear)
 
 
 @contextmanager
