@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import distributed
@@ -143,6 +144,7 @@ def compute_scores(
             functions=settings["rank_kept"],
             left_functions=settings["left_functions"],
             memory=settings["memory"],
+            workspace=None if "://" in url else Path(url),
             progress=progress,
             products=products,
         )

@@ -35,6 +35,10 @@ _SPARSE_ENTRY = 12  # a float64 and an int32
 BASIS = 1280
 """Vectors of a Krylov basis for the 512 values of a usual audit; in proportion for others."""
 
+BASIS_BYTES = 3 * 2**30
+"""Basis that is held in memory at most; a larger one lies on disk, where it costs little time,
+since it is gone through panel by panel."""
+
 WIDTH = 32
 """Vectors that a pass over the operator serves at once."""
 
@@ -199,7 +203,7 @@ def costs_of(
         after, functions = number * rank * m + _FLOAT * left * (n + m), 0
         least = number * side * 12 * WIDTH + _FLOAT * side * 8
         whole = number * side * basis + least
-        spare = whole if room is None else room - matrices - functions
+        spare = BASIS_BYTES if room is None else min(BASIS_BYTES, room - matrices)
         solver = int(min(whole, max(least, spare)))
         if route == "distributed":
             # Workers hold blocks and one block of vectors; the basis is on disk.

@@ -18,7 +18,14 @@ from contexture.estimators.plan import (
     plan_context,
     require_room,
 )
-from contexture.estimators.routes import DENSE_SIDE, GROUPS, MOMENT_ROWS, choose_route, costs_of
+from contexture.estimators.routes import (
+    BASIS_BYTES,
+    DENSE_SIDE,
+    GROUPS,
+    MOMENT_ROWS,
+    choose_route,
+    costs_of,
+)
 
 GIB = 2**30
 
@@ -130,14 +137,18 @@ def test_moments_take_the_same_memory_at_any_size() -> None:
 
 
 def test_a_basis_that_does_not_fit_goes_to_disk() -> None:
-    extent = Extent(10**6, 10**6, 3 * 10**7, True, 100.0)
+    extent = Extent(10**5, 10**5, 3 * 10**6, True, 100.0)
     whole = costs_of("krylov", extent, D=16, rank=512, left=0)
     less = costs_of("krylov", extent, D=16, rank=512, left=0, room=9 * whole.memory_bytes // 10)
     assert less.solver_bytes < whole.solver_bytes
     assert less.memory_bytes < whole.memory_bytes
     assert less.disk_bytes > whole.disk_bytes
     double = costs_of("krylov", extent, D=16, rank=512, left=0, double=True)
-    assert double.solver_bytes == 2 * whole.solver_bytes - 8 * 8 * 10**6
+    assert double.solver_bytes == 2 * whole.solver_bytes - 8 * 8 * 10**5
+    # Nor is more than a part of the memory taken for it, however much there is.
+    large = costs_of("krylov", Extent(10**6, 10**6, 3 * 10**7, True, 1.0), D=16, rank=512, left=0)
+    assert large.solver_bytes == BASIS_BYTES
+    assert large.disk_bytes > 4 * 10**9
     context = Knn(k=30)
     assert choose_route(context, extent, 512, Estimation(), None) == "krylov"
 
