@@ -234,7 +234,7 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
 
 def _advice(plan: ContextPlan) -> str:
     more = "or give the workers more memory"
-    if plan.route in ("exact", "krylov") and plan.family in ("graph", "counts", "knn"):
+    if plan.route == "krylov":
         return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
     if isinstance(plan.resolved, ReferenceContext):
         if plan.columns < plan.rows:

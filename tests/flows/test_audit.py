@@ -17,6 +17,7 @@ import xarray as xr
 
 import contexture as cx
 from contexture.errors import ClusterError, ContextError, TooLargeError
+from contexture.estimators.options import Estimation
 from contexture.store import Store
 from contexture.store.runs import list_runs
 from flows.audit import audit
@@ -160,7 +161,7 @@ def test_too_little_memory_is_refused(configuration: Path, tmp_path: Path) -> No
     frame["id"] = range(len(frame))
     frame.to_csv(parameters.corpus.path, index=False)
     with pytest.raises(TooLargeError, match=r"'rbf-1' on 3,000 rows needs about .* MiB of memory"):
-        run(configuration, contexts=contexts, cluster=cluster)
+        run(configuration, contexts=contexts, cluster=cluster, estimation=Estimation(route="exact"))
     assert not (tmp_path / "small.zarr").exists()
 
 

@@ -96,7 +96,7 @@ class Killer:
         if what in self.killed or (what == "operator" and done == 0) or what == "features":
             return
         self.killed.append(what)
-        workers = distributed.get_client().run(os.getpid)
+        workers = distributed.get_client().run(os.getpid, on_error="ignore")
         os.kill(next(iter(workers.values())), signal.SIGKILL)
 
 
