@@ -113,8 +113,7 @@ def compute_scores(
         ``max_rank``, ``beta``, ``rank_kept``, ``seed``, ``tolerance``, ``left_functions`` and
         ``memory`` (bytes that an iterative solver may fill) and ``threads``.
     client : distributed.Client, optional
-        Its workers hold the blocks and multiply, while everything else is done here; without it
-        the operator is read into memory.
+        Its workers hold the blocks and multiply; without it, P is read into memory.
     progress : callable, optional
         Called with (done, total) while the solver runs.
 
@@ -241,6 +240,7 @@ def write_scores(
         "operator": operator_key,
         "features": features_key,
         "seed": settings["seed"],
+        "tolerance": settings["tolerance"],
         "details": details,
     }
     ids = features.names if settings["left_functions"] else None

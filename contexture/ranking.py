@@ -99,6 +99,12 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
             "choice of reference rows or masks."
         )
     for name, each in contexts.items():
+        reached, wanted = each.get("largest_numerical_error", 0.0), each.get("tolerance", 1.0)
+        if reached > wanted:
+            notes.append(
+                f"{name}: the solver knows the s_i² to {reached:.0e} only, and {wanted:.0e} was "
+                "asked for; see numerical_error."
+            )
         details = each.get("details") or {}
         if "recall" in details:
             notes.append(

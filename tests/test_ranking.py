@@ -90,6 +90,10 @@ def test_errors_say_what_they_hold() -> None:
     )
     assert "they do not hold the bias of a finite reference set" in several
     assert other.startswith("b: errors are " + fixed)
+    short = {"largest_numerical_error": 3e-4, "tolerance": 1e-5}
+    assert context_caveats({"a": short})[1] == (
+        "a: the solver knows the s_i² to 3e-04 only, and 1e-05 was asked for; see numerical_error."
+    )
     found = {
         "recall": 0.99951, "recall_standard_error": 0.0002, "recall_sample": 1000,
         "distance_ratio_mean": 1.00012, "distance_ratio_max": 1.031,

@@ -122,6 +122,8 @@ def write_context(
             "abstention": useful.abstention,
             "beta": useful.beta,
             "reference_draws": evaluation.draws,
+            "method": evaluation.spectrum.method,
+            "largest_numerical_error": float(np.max(evaluation.spectrum.numerical_error)),
             "max_rank": useful.max_rank,
             "result_key": key,
             **attributes,
