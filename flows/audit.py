@@ -19,6 +19,7 @@ from contexture.store.runs import begin_run, finish_run
 from flows.cluster import cores, memory_per_task, open_cluster
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
+from flows.signals import uninterrupted
 from tasks.contexts import discard_operators, estimate_operator, score_context
 from tasks.corpus import check, fit_all, write_corpus
 from tasks.progress import hear_workers
@@ -110,7 +111,8 @@ def audit(
             for future in [*operators.values(), *scores]:
                 future.result()
         except BaseException as error:
-            finish_run(Store(url), run, _status(error), {"error": str(error)[:1000]})
+            with uninterrupted():
+                finish_run(Store(url), run, _status(error), {"error": str(error)[:1000]})
             raise
         finish_run(Store(url), run, "complete", {})
     publish_artifacts(url, run)

@@ -60,6 +60,13 @@ def hear_workers(client: distributed.Client) -> None:
     client.subscribe_topic(PROGRESS_TOPIC, hear)
 
 
+_LOST = (
+    distributed.comm.CommClosedError,
+    distributed.client.FutureCancelledError,
+    distributed.client.FuturesCancelledError,
+)
+
+
 @contextmanager
 def worker_errors(stage: str) -> Iterator[None]:
     """Say in a sentence what became of the workers, where Dask has a traceback.
@@ -77,7 +84,7 @@ def worker_errors(stage: str) -> Iterator[None]:
             "of memory; give them more, or choose a smaller 'chunk_rows' or a 'reference'. What "
             "was done is kept."
         ) from error
-    except (distributed.comm.CommClosedError, distributed.client.FutureCancelledError) as error:
+    except _LOST as error:
         raise ClusterError(
             f"{stage}: the connection to the Dask cluster was lost; run the same command again, "
             "it goes on where it stopped."
