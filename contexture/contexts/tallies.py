@@ -1,70 +1,11 @@
-"""Counts of neighbours: of pairs that share a row, and of how often a reference was chosen."""
+"""Counts of neighbours: how often each reference was chosen by a row."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numba
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
-
-from contexture.inputs import FloatArray
-
-
-def count_pairs(neighbours: npt.NDArray[np.integer[Any]], out: npt.NDArray[Any]) -> None:
-    """Add, for each row, 1 to ``out[a, b]`` for all a <= b among its neighbours.
-
-    With P = 1/K on the neighbours, PᵀP is the outcome over K²; only the upper triangle with the
-    diagonal is written.
-
-    Parameters
-    ----------
-    neighbours : ndarray of int, shape (r, k)
-        Positions among m references, no two alike in a row; sorted rows are fastest.
-    out : ndarray of int, shape (m, m)
-        Added to in place.
-    """
-    _count_pairs(np.sort(neighbours, axis=1), out)
-
-
-def add_pairs(
-    neighbours: npt.NDArray[np.integer[Any]], weights: FloatArray, out: FloatArray
-) -> None:
-    """Add, for each row, its weight to ``out[a, b]`` for all a <= b among its neighbours.
-
-    Parameters
-    ----------
-    neighbours : ndarray of int, shape (r, k)
-        As in `count_pairs`.
-    weights : ndarray of shape (r,)
-        One a row.
-    out : ndarray of shape (m, m)
-        Added to in place, in the order of the rows.
-    """
-    _add_pairs(np.sort(neighbours, axis=1), weights, out)
-
-
-@numba.njit(cache=True, nogil=True)
-def _count_pairs(neighbours, out):  # type: ignore[no-untyped-def]
-    r, k = neighbours.shape
-    for i in range(r):
-        row = neighbours[i]
-        for a in range(k):
-            into = out[row[a]]
-            for b in range(a, k):
-                into[row[b]] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def _add_pairs(neighbours, weights, out):  # type: ignore[no-untyped-def]
-    r, k = neighbours.shape
-    for i in range(r):
-        row, weight = neighbours[i], weights[i]
-        for a in range(k):
-            into = out[row[a]]
-            for b in range(a, k):
-                into[row[b]] += weight
 
 
 @numba.njit(cache=True, nogil=True)
