@@ -1,7 +1,8 @@
-"""Row blocks of an operator that are never held: computed whenever they are asked for."""
+"""Row blocks of an operator that are not held: read or computed whenever they are asked for."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import overload
 
@@ -11,7 +12,26 @@ LAZY_ENTRIES = 4 * 2**20
 """Entries of a block that is computed when it is needed."""
 
 
-class EvidenceBlocks(Sequence[Rows]):
+class LazyBlocks(Sequence[Rows], ABC):
+    """A sequence of row blocks of which each is made anew."""
+
+    @abstractmethod
+    def block(self, number: int) -> Rows:
+        """Make one block; its number is within the length."""
+
+    @overload
+    def __getitem__(self, block: int) -> Rows: ...
+    @overload
+    def __getitem__(self, block: slice) -> Sequence[Rows]: ...
+    def __getitem__(self, block: int | slice) -> Rows | Sequence[Rows]:
+        if isinstance(block, slice):
+            return [self[i] for i in range(*block.indices(len(self)))]
+        if not 0 <= block < len(self):
+            raise IndexError(block)
+        return self.block(block)
+
+
+class EvidenceBlocks(LazyBlocks):
     """Row blocks of P that are computed anew whenever they are asked for.
 
     Parameters
@@ -29,14 +49,7 @@ class EvidenceBlocks(Sequence[Rows]):
     def __len__(self) -> int:
         return -(-self.evidence.shape[0] // self.height)
 
-    @overload
-    def __getitem__(self, block: int) -> Rows: ...
-    @overload
-    def __getitem__(self, block: slice) -> Sequence[Rows]: ...
-    def __getitem__(self, block: int | slice) -> Rows | Sequence[Rows]:
-        if isinstance(block, slice):
-            return [self[i] for i in range(*block.indices(len(self)))]
-        if not 0 <= block < len(self):
-            raise IndexError(block)
-        start = block * self.height
+    def block(self, number: int) -> Rows:
+        """Compute a block."""
+        start = number * self.height
         return self.evidence.rows(start, min(start + self.height, self.evidence.shape[0]))

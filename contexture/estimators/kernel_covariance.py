@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, overload
-
 import numpy as np
 
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.inputs import FloatArray, IntArray
+from contexture.lazy import LazyBlocks
 from contexture.operator import ExpectationOperator
 
 COVARIANCE_ROWS = 4096
 """Inputs from which the sampling covariance is estimated: it is right to some percent then."""
 
 
-class _LazyRows(Sequence[FloatArray]):
+class _LazyRows(LazyBlocks):
     """Row blocks of P for some inputs, computed when they are asked for."""
 
     def __init__(self, products: KernelProducts, rows: IntArray) -> None:
@@ -26,16 +24,10 @@ class _LazyRows(Sequence[FloatArray]):
     def __len__(self) -> int:
         return -(-len(self.rows) // self.height)
 
-    @overload
-    def __getitem__(self, index: int) -> FloatArray: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FloatArray]: ...
-    def __getitem__(self, index: Any) -> Any:
-        first = index * self.height
+    def block(self, number: int) -> FloatArray:
+        """Compute a block."""
+        first = number * self.height
         return self.products.conditional(self.rows[first : first + self.height])
-
-    def __iter__(self) -> Iterator[FloatArray]:
-        return (self[i] for i in range(len(self)))
 
 
 def sampled_covariance(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import zarr
 from scipy import sparse
 
 from contexture.contexts.base import Rows
+from contexture.lazy import LazyBlocks
 from contexture.store.base import array_of, attributes_of
 
 
 @dataclass(frozen=True)
-class StoredBlocks(Sequence[Rows]):
+class StoredBlocks(LazyBlocks):
     """Row blocks of P in Zarr, without the columns that nobody chose.
 
     Parameters
@@ -32,28 +32,21 @@ class StoredBlocks(Sequence[Rows]):
     def __len__(self) -> int:
         return int(array_of(self.group, "done").shape[0])
 
-    @overload
-    def __getitem__(self, block: int) -> Rows: ...
-    @overload
-    def __getitem__(self, block: slice) -> Sequence[Rows]: ...
-    def __getitem__(self, block: int | slice) -> Rows | Sequence[Rows]:
-        if isinstance(block, slice):
-            return [self[i] for i in range(*block.indices(len(self)))]
-        if not 0 <= block < len(self):
-            raise IndexError(block)
+    def block(self, number: int) -> Rows:
+        """Read a block."""
         shape = attributes_of(self.group)
         n, m, chunk_rows = shape["rows"], shape["columns"], shape["chunk_rows"]
-        start = block * chunk_rows
+        start = number * chunk_rows
         stop = min(start + chunk_rows, n)
         rows: Rows
         if shape["sparse"]:
-            lengths = np.asarray(array_of(self.group, "row_length")[block])[: stop - start]
+            lengths = np.asarray(array_of(self.group, "row_length")[number])[: stop - start]
             pointers = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
             entries = int(pointers[-1])
             rows = sparse.csr_array(
                 (
-                    np.asarray(array_of(self.group, "data")[block])[:entries],
-                    np.asarray(array_of(self.group, "index")[block])[:entries],
+                    np.asarray(array_of(self.group, "data")[number])[:entries],
+                    np.asarray(array_of(self.group, "index")[number])[:entries],
                     pointers,
                 ),
                 shape=(stop - start, m),
