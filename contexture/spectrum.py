@@ -184,9 +184,17 @@ def fix_signs(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArr
 
     Where there are no left ones, the right ones decide.
     """
+    left, right = left.copy(), right.copy()
+    fix_signs_in_place(left, right)
+    return left, right
+
+
+def fix_signs_in_place(left: FloatArray, right: FloatArray) -> None:
+    """As `fix_signs`, without copies."""
     deciding = left if left.shape[1] else right
     if deciding.size == 0:
-        return left, right
-    largest = np.nanargmax(np.abs(np.nan_to_num(deciding)), axis=0)
-    signs = np.where(deciding[largest, np.arange(deciding.shape[1])] < 0, -1.0, 1.0)
-    return left * signs[: left.shape[1]], right * signs
+        return
+    # Comparisons with NaN are false: such columns keep their sign.
+    signs = np.where(-deciding.min(axis=0) > deciding.max(axis=0), -1.0, 1.0)
+    left *= signs[: left.shape[1]]
+    right *= signs

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import get_blas_funcs
 
 from contexture.errors import StorageFullError
-from contexture.estimators.products import Floats
+from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
 from contexture.inputs import FloatArray
-
-PANEL_ROWS = 16384
-"""Rows of a panel: its product with a block of vectors is long enough for BLAS-3."""
 
 
 class Basis:
@@ -36,6 +34,8 @@ class Basis:
         float32 or float64.
     folder : Path, optional
         Keep the panels in an unnamed file here; in memory if left out.
+    crew : Crew
+        Threads that work on panels.
 
     Attributes
     ----------
@@ -44,12 +44,18 @@ class Basis:
     """
 
     def __init__(
-        self, side: int, capacity: int, dtype: npt.DTypeLike, folder: Path | None = None
+        self,
+        side: int,
+        capacity: int,
+        dtype: npt.DTypeLike,
+        folder: Path | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         self.side, self.capacity, self.used = side, capacity, 0
         self.dtype = np.dtype(dtype)
-        rows = -(-side // -(-side // PANEL_ROWS))
-        self._slices = [slice(i, min(i + rows, side)) for i in range(0, side, rows)]
+        self._slices = panels_of(side)
+        self._numbers = range(len(self._slices))
+        self.crew = crew
         self._panels: list[Floats] = []
         self._file = None
         if folder is None:
@@ -57,7 +63,11 @@ class Basis:
         else:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder, prefix="basis-", buffering=0)  # noqa: SIM115
-            self._buffer: Floats = np.empty((capacity, rows), dtype).reshape(-1)
+            # A buffer for every thread.
+            self._own, self._longest = (
+                threading.local(),
+                self._slices[0].stop,
+            )
 
     def append(self, X: Floats) -> None:
         """Add the columns of ``X``, of shape (side, w)."""
@@ -66,49 +76,91 @@ class Basis:
 
     def put(self, first: int, X: Floats) -> None:
         """Write columns ``first`` .. of the storage, whether or not they are in use."""
-        for number, rows in enumerate(self._slices):
+
+        def write(number: int) -> None:
+            rows = self._slices[number]
             if self._file is None:
                 self._panels[number][first : first + X.shape[1]] = X[rows].T
             else:
                 self._write(number, first, np.ascontiguousarray(X[rows].T))
 
+        self.crew.do(write, self._numbers)
+
     def columns(self, first: int, last: int) -> Floats:
         """Columns ``first`` .. ``last - 1``, C-ordered of shape (side, last - first)."""
-        X = np.empty((self.side, last - first), self.dtype)
-        for rows, panel in self._walk(first, last):
-            X[rows] = panel.T
+        X = self.crew.take((self.side, last - first), self.dtype)
+
+        def read(number: int) -> None:
+            X[self._slices[number]] = self._panel(number, first, last).T
+
+        self.crew.do(read, self._numbers)
         return X
 
     def inner(self, X: Floats, first: int = 0) -> FloatArray:
         """QᵀX for the columns in use from ``first`` on, panels added up in float64."""
         total = np.zeros((self.used - first, X.shape[1]))
-        for rows, panel in self._walk(first, self.used):
-            total += panel @ X[rows]
+
+        def product(number: int) -> Floats:
+            return self._panel(number, first, self.used) @ X[self._slices[number]]
+
+        for part in self.crew.each(product, self._numbers):
+            total += part
         return total
 
     def subtract(self, X: Floats, H: FloatArray, first: int = 0) -> None:
         """X ← X − Q H, H having a row for every column in use from ``first`` on."""
         small = H.astype(self.dtype)
-        for rows, panel in self._walk(first, self.used):
-            X[rows] -= panel.T @ small
+
+        def less(number: int) -> None:
+            panel, part = self._panel(number, first, self.used), X[self._slices[number]]
+            if self.dtype == np.float32:
+                part -= panel.T @ small
+            else:  # the other way round is half as fast here, this way is there
+                part.T[:] -= small.T @ panel
+
+        if len(small):
+            self.crew.do(less, self._numbers)
 
     def rotate(self, Z: FloatArray, first: int = 0) -> None:
         """Columns from ``first`` on, as many as Z has rows, become themselves times Z."""
         small = np.ascontiguousarray(Z.T.astype(self.dtype))
-        for number, (_, panel) in enumerate(self._walk(first, first + len(Z))):
-            new = small @ panel
+
+        def turn(number: int) -> None:
+            new = small @ self._panel(number, first, first + len(Z))
             if self._file is None:
                 self._panels[number][first : first + len(new)] = new
             else:
                 self._write(number, first, new)
 
+        self.crew.do(turn, self._numbers)
+
+    def products(self, count: int) -> tuple[FloatArray, FloatArray]:
+        """QᵀQ and QᵀB; Q the first ``count`` columns, B as many after them."""
+        square = get_blas_funcs("syrk", dtype=self.dtype)
+
+        def both(number: int) -> tuple[Floats, Floats]:
+            panel = self._panel(number, 0, 2 * count)
+            Q = panel[:count]
+            return square(1.0, Q.T, trans=1), Q @ panel[count:].T
+
+        total, other = np.zeros((count, count)), np.zeros((count, count))
+        for own, mixed in self.crew.each(both, self._numbers):
+            total += own
+            other += mixed
+        return total + np.triu(total, 1).T, other
+
     def residual_gram(self, values: FloatArray) -> FloatArray:
         """RᵀR for R = B − Q diag(values); Q the first p columns, B the p columns after them."""
         p = len(values)
         total, scale = np.zeros((p, p)), values.astype(self.dtype)[:, None]
-        for _, panel in self._walk(0, 2 * p):
+
+        def square(number: int) -> Floats:
+            panel = self._panel(number, 0, 2 * p)
             R = panel[p:] - scale * panel[:p]
-            total += R @ R.T
+            return np.asarray(R @ R.T)
+
+        for part in self.crew.each(square, self._numbers):
+            total += part
         return total
 
     def drain(self, count: int, order: npt.NDArray[Any] | None = None) -> Floats:
@@ -117,10 +169,15 @@ class Basis:
         Panels in memory are freed as they are copied.
         """
         result = np.empty((self.side, count), self.dtype)
-        for number, (rows, panel) in enumerate(self._walk(0, count)):
+
+        def copy(number: int) -> None:
+            rows = self._slices[number]
+            panel = self._panel(number, 0, count)
             result[rows if order is None else order[rows]] = panel.T
             if self._file is None:
                 self._panels[number] = np.empty((0, 0), self.dtype)
+
+        self.crew.do(copy, self._numbers)
         self.close()
         return result
 
@@ -131,12 +188,11 @@ class Basis:
             self._file.close()
         self.used = 0
 
-    def _walk(self, first: int, last: int) -> Iterator[tuple[slice, Floats]]:
-        for number, rows in enumerate(self._slices):
-            if self._file is None:
-                yield rows, self._panels[number][first:last]
-            else:
-                yield rows, self._read(number, first, last)
+    def _panel(self, number: int, first: int, last: int) -> Floats:
+        """Columns of a panel, as rows; on disk, good until this thread asks for the next."""
+        if self._file is None:
+            return self._panels[number][first:last]
+        return self._read(number, first, last)
 
     def _place(self, number: int, first: int) -> tuple[int, int]:
         rows = self._slices[number]
@@ -146,7 +202,9 @@ class Basis:
 
     def _read(self, number: int, first: int, last: int) -> Floats:
         place, width = self._place(number, first)
-        panel = self._buffer[: (last - first) * width]
+        if not hasattr(self._own, "buffer"):
+            self._own.buffer = np.empty(self.capacity * self._longest, self.dtype)
+        panel: Floats = self._own.buffer[: (last - first) * width]
         view, done = memoryview(panel.data).cast("B"), 0
         assert self._file is not None
         while done < len(view):

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from contexture.estimators.products import Floats
+from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.sparse_kernels import column_dots, combine, subtract_scaled
 from contexture.inputs import FloatArray
 
 Apply = Callable[[Floats], Floats]
@@ -69,27 +70,31 @@ class Filter:
         growth = np.sinh(self.degree * angle) / np.sinh(angle)
         return np.asarray(self.degree * growth * 2.0 / self.cut)
 
-    def apply(self, gram: Apply, X: Floats) -> Floats:
-        """f(G) X by the recurrence of the Chebyshev polynomials."""
+    def apply(self, gram: Apply, X: Floats, crew: Crew = ALONE) -> Floats:
+        """f(G) X by the recurrence of the Chebyshev polynomials; X stays as it is."""
         Y = gram(X)
         if self.degree == 1:
             return Y
-        scale = X.dtype.type(2.0 / self.cut)
-        Y *= scale
-        Y -= X
+        scale = 2.0 / self.cut
+        _combine(Y, X, X, (scale, 1.0, 0.0), crew)
         before = X
-        for step in range(2, self.degree + 1):
+        for _ in range(2, self.degree + 1):
             Z = gram(Y)
-            Z *= 2 * scale
-            Z -= before
-            if step == self.degree:
-                Y += Y
-                Z -= Y
-            else:
-                Z -= Y
-                Z -= Y
+            _combine(Z, Y, before, (2 * scale, 2.0, 1.0), crew)
+            if before is not X:
+                crew.give(before)
             before, Y = Y, Z
+        if before is not X:
+            crew.give(before)
         return Y
+
+
+def _combine(
+    Z: Floats, Y: Floats, X: Floats, factors: tuple[float, float, float], crew: Crew
+) -> None:
+    """Z ← a Z − b Y − c X without a temporary."""
+    a, b, c = (Z.dtype.type(f) for f in factors)
+    crew.do(lambda rows: combine(Z[rows], Y[rows], X[rows], a, b, c), panels_of(len(Z)), Z.size)
 
 
 def find_cut(
@@ -115,18 +120,18 @@ def find_cut(
     """
     steps = min(STEPS, dimension)
     Q = draw(min(PROBES, max(1, dimension)))
-    Q /= np.sqrt(np.einsum("ij,ij->j", Q, Q, dtype=np.float64)).astype(Q.dtype)
+    Q /= np.sqrt(column_dots(Q, Q)).astype(Q.dtype)
     probes = Q.shape[1]
     alpha, beta = np.zeros((steps, probes)), np.zeros((steps, probes))
     before = np.zeros_like(Q)
     done = np.full(probes, steps)
     for j in range(steps):
         Y = gram(Q)
-        alpha[j] = np.einsum("ij,ij->j", Y, Q, dtype=np.float64)
-        Y -= Q * alpha[j].astype(Q.dtype)
+        alpha[j] = column_dots(Y, Q)
+        subtract_scaled(Y, Q, alpha[j].astype(Q.dtype))
         if j:
-            Y -= before * beta[j - 1].astype(Q.dtype)
-        beta[j] = np.sqrt(np.einsum("ij,ij->j", Y, Y, dtype=np.float64))
+            subtract_scaled(Y, before, beta[j - 1].astype(Q.dtype))
+        beta[j] = np.sqrt(column_dots(Y, Y))
         ended = (beta[j] <= 64 * np.finfo(Q.dtype).eps) & (done == steps)
         done[ended] = j + 1
         Y /= np.maximum(beta[j], 1e-30).astype(Q.dtype)

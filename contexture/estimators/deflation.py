@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from contexture.estimators.basis import PANEL_ROWS, Basis
-from contexture.estimators.products import Floats
+from contexture.estimators.basis import Basis
+from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.sparse_kernels import column_sums, subtract_outer
 from contexture.inputs import FloatArray
 
 
@@ -22,6 +23,8 @@ class Space:
         Which part each entry belongs to; one part if left out.
     seed : int
         Of the random vectors.
+    crew : Crew
+        Threads that work on panels.
 
     Attributes
     ----------
@@ -30,9 +33,13 @@ class Space:
     """
 
     def __init__(
-        self, root: FloatArray, labels: npt.NDArray[np.integer] | None = None, seed: int = 0
+        self,
+        root: FloatArray,
+        labels: npt.NDArray[np.integer] | None = None,
+        seed: int = 0,
+        crew: Crew = ALONE,
     ) -> None:
-        self.side = len(root)
+        self.side, self.crew = len(root), crew
         count = 1 if labels is None else int(labels.max()) + 1
         self.dimension = self.side - count
         self._random = np.random.default_rng([seed, 0x1A2C])
@@ -51,13 +58,12 @@ class Space:
             D = self._many.astype(X.dtype)
             X -= D @ (D.T @ X)
             return X
-        v = self._one.astype(X.dtype)
+        v, panels = self._one.astype(X.dtype), panels_of(self.side)
         share = np.zeros(X.shape[1])
-        for i in range(0, self.side, PANEL_ROWS):
-            share += v[i : i + PANEL_ROWS] @ X[i : i + PANEL_ROWS]
+        for part in self.crew.each(lambda rows: column_sums(X[rows], v[rows]), panels, X.size):
+            share += part
         small = share.astype(X.dtype)
-        for i in range(0, self.side, PANEL_ROWS):
-            X[i : i + PANEL_ROWS] -= v[i : i + PANEL_ROWS, None] * small
+        self.crew.do(lambda rows: subtract_outer(X[rows], v[rows], small), panels, X.size)
         return X
 
     def draw(self, count: int, dtype: npt.DTypeLike) -> Floats:
@@ -66,25 +72,29 @@ class Space:
         return self.clean(X.astype(dtype, copy=False))
 
 
-def small_gram(X: Floats) -> FloatArray:
+def small_gram(X: Floats, crew: Crew = ALONE) -> FloatArray:
     """XᵀX in float64, without a copy of X in float64."""
+
+    def square(rows: slice) -> FloatArray:
+        panel = X[rows].astype(np.float64, copy=False)
+        return np.asarray(panel.T @ panel)
+
     total = np.zeros((X.shape[1], X.shape[1]))
-    for i in range(0, len(X), PANEL_ROWS):
-        panel = X[i : i + PANEL_ROWS].astype(np.float64, copy=False)
-        total += panel.T @ panel
+    for part in crew.each(square, panels_of(len(X))):
+        total += part
     return total
 
 
 def small_product(X: Floats, Y: Floats) -> FloatArray:
     """XᵀY, added up in float64 and made symmetric."""
     total = np.zeros((X.shape[1], Y.shape[1]))
-    for i in range(0, len(X), PANEL_ROWS):
-        total += X[i : i + PANEL_ROWS].T @ Y[i : i + PANEL_ROWS]
+    for rows in panels_of(len(X)):
+        total += X[rows].T @ Y[rows]
     return (total + total.T) / 2
 
 
-def orthonormalise(X: Floats, least: float) -> tuple[Floats, FloatArray]:
-    """X = Q R with orthonormal Q, directions of X no longer than ``least`` left out.
+def orthonormalise(X: Floats, least: float, crew: Crew = ALONE) -> tuple[Floats, FloatArray]:
+    """X = Q R with orthonormal Q, directions of X no longer than ``least`` left out; X is used up.
 
     Returns
     -------
@@ -93,7 +103,7 @@ def orthonormalise(X: Floats, least: float) -> tuple[Floats, FloatArray]:
     """
     total = np.eye(X.shape[1])
     for _ in range(3):
-        gram = small_gram(X)
+        gram = small_gram(X, crew)
         squares, vectors = np.linalg.eigh(gram)
         lengths = np.sqrt(np.maximum(squares, 0.0))
         # Squares are known to 1e-16 of the largest, lengths so to 1e-8: smaller ones are noise.
@@ -105,14 +115,23 @@ def orthonormalise(X: Floats, least: float) -> tuple[Floats, FloatArray]:
         if even:
             break
         total = (vectors[:, kept] * lengths[kept]).T @ total
-        small = turn.astype(X.dtype)
-        Q = np.empty((len(X), small.shape[1]), X.dtype)
-        for i in range(0, len(X), PANEL_ROWS):
-            Q[i : i + PANEL_ROWS] = X[i : i + PANEL_ROWS] @ small
+        Q = _turned(X, turn.astype(X.dtype), crew)
+        crew.give(X)
         X, least = Q, 0.5
         if not X.shape[1]:
             break
     return X, total
+
+
+def _turned(X: Floats, small: Floats, crew: Crew) -> Floats:
+    """X times a small matrix."""
+    Q = crew.take((len(X), small.shape[1]), X.dtype)
+
+    def turn(rows: slice) -> None:
+        Q[rows] = X[rows] @ small
+
+    crew.do(turn, panels_of(len(X)))
+    return Q
 
 
 def extend(
@@ -126,7 +145,7 @@ def extend(
         All of its columns in use count.
     space : Space
     X : ndarray of shape (side, w)
-        Overwritten.
+        Used up.
     wanted : int
         Columns wanted at most; random ones fill up where X has fewer.
     scale : float
@@ -146,7 +165,7 @@ def extend(
         part = basis.inner(X, first)
         basis.subtract(X, part, first)
         H[first:] += part
-    Q, R = orthonormalise(X, 16 * float(np.finfo(X.dtype).eps) * scale)
+    Q, R = orthonormalise(X, 16 * float(np.finfo(X.dtype).eps) * scale, space.crew)
     missing = min(wanted, space.dimension - basis.used) - Q.shape[1]
     if missing <= 0:
         return Q, H, R
@@ -154,6 +173,6 @@ def extend(
     for _ in range(3):
         basis.subtract(fresh, basis.inner(fresh))
         fresh -= Q @ (Q.T @ fresh)
-        fresh, _ = orthonormalise(space.clean(fresh), 0.0)
+        fresh, _ = orthonormalise(space.clean(fresh), 0.0, space.crew)
     both = np.concatenate([Q, fresh], axis=1)
     return both, H, np.concatenate([R, np.zeros((fresh.shape[1], R.shape[1]))])

@@ -4,9 +4,6 @@ With the context values held fixed, the s_i² solve B v = s² C v for the moment
 B = E_x[P(·|x) P(·|x)ᵀ] and C = diag(p_A). To first order a change δp of P_X moves them by
 Σ_x δp(x) ψ_i(x) with the influence ψ_i(x) = s_i² μ_i(x)² − s_i² E[ν_i(A)² | x]; it has mean
 zero, and the covariance of the estimates is Σ_x p(x)² ψ_i(x) ψ_j(x).
-
-Where rows were only kept as moments of groups, the sums h_g,i = Σ_{x in g} p(x) ψ_i(x) of whole
-groups take the place of single rows: the linearised delete-a-group jackknife.
 """
 
 from __future__ import annotations
@@ -17,9 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.linalg import get_blas_funcs
 
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
+from contexture.estimators.crew import Crew
+from contexture.estimators.sparse_kernels import conditional_means
 from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
 
@@ -27,7 +27,6 @@ TEMPORARY_BYTES = 64 * 2**20
 """What `covariance_of` may hold beside its arguments, one block of rows and its result."""
 
 _MOST_ROWS = 2048
-_MOST_ENTRIES = 2**19
 
 
 def eigenvalue_influence(
@@ -67,6 +66,7 @@ def covariance_of(
     eigenvalues: FloatArray,
     right: npt.NDArray[np.floating[Any]],
     dtype: npt.DTypeLike = np.float32,
+    left: FloatArray | None = None,
 ) -> FloatArray:
     """Covariance of the s_i² over inputs, in one pass over the rows of P.
 
@@ -85,6 +85,8 @@ def covariance_of(
         Of the products of a piece; pieces are added up in float64. In float32 the standard
         errors are right to 1e-3 for s_i² from 1e-6 to 1 − 1e-4. Outside, ψ is a small
         difference: its rounding is then about 1e-7 s_i, below any error that matters.
+    left : ndarray of shape (n, q), q <= r, optional
+        Filled with μ_1 .. μ_q in the same pass, E[ν_i(A) | x] / s_i: NaN where s_i is 0.
 
     Returns
     -------
@@ -92,24 +94,39 @@ def covariance_of(
         Zero, not NaN, in the rows and columns of functions that are not given: nothing is known
         of their sampling error.
     """
-    known = _count_known(eigenvalues, right, operator.shape[1])
+    known = count_known(eigenvalues, right, operator.shape[1])
     result = np.zeros((len(eigenvalues), len(eigenvalues)))
     missing = np.isnan(right[0])
     n = operator.shape[0]
-    start = 0
-    for block in operator.blocks:
-        for piece in _pieces(block, max(1, known), np.dtype(dtype)):
-            influence = _influence_of(piece, eigenvalues[:known], right, missing, np.dtype(dtype))
-            # Times n, so that single precision holds the squares at any n.
-            weights = n * operator.input_weights[start : start + piece.shape[0]]
-            influence *= weights.astype(dtype)[:, None]
-            result[:known, :known] += influence.T @ influence
-            start += piece.shape[0]
+    wanted = 0 if left is None else left.shape[1]
+    scale = np.sqrt(np.where(eigenvalues[:wanted] > 0, eigenvalues[:wanted], np.nan))
+    square_of = get_blas_funcs("syrk", dtype=np.dtype(dtype))
+    right = np.ascontiguousarray(right)
+
+    def square(part: tuple[slice, Rows]) -> npt.NDArray[np.floating[Any]]:
+        rows, piece = part
+        influence, squares = _means_of(piece, right, missing, np.dtype(dtype))
+        if left is not None:
+            np.divide(influence[:, :wanted], scale, out=left[rows])
+        np.square(influence, out=influence)
+        squares *= eigenvalues[:known].astype(dtype)
+        influence -= squares
+        # Times n, so that single precision holds the squares at any n.
+        influence *= (n * operator.input_weights[rows]).astype(dtype)[:, None]
+        return np.asarray(square_of(1.0, influence.T))  # the upper triangle
+
+    if known:
+        with Crew() as crew:
+            pieces = _pieces(operator, known, np.dtype(dtype), crew.threads)
+            for part in crew.each(square, pieces):
+                result[:known, :known] += part
+    result += np.triu(result, 1).T
     result /= float(n) ** 2
     return result
 
 
-def _count_known(eigenvalues: FloatArray, right: npt.NDArray[np.floating[Any]], m: int) -> int:
+def count_known(eigenvalues: FloatArray, right: npt.NDArray[np.floating[Any]], m: int) -> int:
+    """Check the right functions of m context values; return how many there are."""
     if right.ndim != 2 or right.shape[1] > len(eigenvalues) or len(right) != m:
         raise InputError(
             f"the right functions have shape {right.shape}; {m} rows and at most "
@@ -118,128 +135,41 @@ def _count_known(eigenvalues: FloatArray, right: npt.NDArray[np.floating[Any]], 
     return int(right.shape[1])
 
 
-def _pieces(block: Rows, k: int, dtype: np.dtype) -> Iterator[Rows]:
-    """Cut a block so that the temporaries of a piece stay within the limit."""
-    n, m = block.shape
-    # Four arrays of rows × k in a quarter of the room; functions gathered in half of it.
-    most = max(1, min(_MOST_ROWS, TEMPORARY_BYTES // 4 // (4 * dtype.itemsize * k)))
-    gathered = TEMPORARY_BYTES // 2 // ((8 + dtype.itemsize) * k)
-    entries = _MOST_ENTRIES if m <= gathered else min(_MOST_ENTRIES, gathered)
-    start = 0
-    while start < n:
-        stop = min(start + most, n)
-        if isinstance(block, sparse.csr_array):
-            fits = np.searchsorted(block.indptr, block.indptr[start] + entries, side="right") - 1
-            stop = max(start + 1, min(stop, int(fits)))
-        yield block[start:stop]
-        start = stop
+def _pieces(
+    operator: ExpectationOperator, k: int, dtype: np.dtype, threads: int
+) -> Iterator[tuple[slice, Rows]]:
+    """Cut blocks so that the temporaries of all pieces at work stay within the limit."""
+    room = TEMPORARY_BYTES // 4 // (4 * dtype.itemsize * k * threads)
+    step, start = max(1, min(_MOST_ROWS, room)), 0
+    for block in operator.blocks:
+        for i in range(0, block.shape[0], step):
+            piece = block[i : i + step]
+            yield slice(start, start + piece.shape[0]), piece
+            start += piece.shape[0]
 
 
-def _influence_of(
+def _means_of(
     piece: Rows,
-    eigenvalues: FloatArray,
     right: npt.NDArray[np.floating[Any]],
     missing: npt.NDArray[np.bool_],
     dtype: np.dtype,
-) -> npt.NDArray[np.floating]:
-    """ψ_i(x) of the rows of a piece, shape (rows, r)."""
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """E[ν_i(A) | x] and E[ν_i(A)² | x] of the rows of a piece, each of shape (rows, r)."""
     m, k = right.shape
+    if isinstance(piece, sparse.csr_array):
+        first, second = conditional_means(piece, right, dtype)
+        first[:, missing] = 0
+        second[:, missing] = 0
+        return first, second
     first = np.zeros((piece.shape[0], k), dtype=dtype)
     second = np.zeros_like(first)
-    for part, columns in _column_tiles(piece, m, k, dtype):
-        functions = right[columns].astype(dtype)
+    width = max(1, min(2048, TEMPORARY_BYTES // 4 // ((8 + dtype.itemsize) * max(1, k))))
+    for start in range(0, m, width):
+        tile = slice(start, min(start + width, m))
+        part = piece[:, tile].astype(dtype, copy=False)
+        functions = right[tile].astype(dtype)
         functions[:, missing] = 0
         first += part @ functions
         np.square(functions, out=functions)
         second += part @ functions
-    np.square(first, out=first)
-    second *= eigenvalues.astype(dtype)
-    first -= second
-    return first
-
-
-def _column_tiles(
-    piece: Rows, m: int, k: int, dtype: np.dtype
-) -> Iterator[tuple[Rows, slice | np.ndarray]]:
-    """Parts of a piece with the columns that they stand on, few enough to gather."""
-    if isinstance(piece, sparse.csr_array):
-        # Only the columns that occur: a piece of a large sparse operator touches few.
-        touched = np.zeros(m, dtype=bool)
-        touched[piece.indices] = True
-        columns = np.flatnonzero(touched)
-        place = np.empty(m, dtype=np.int32)
-        place[columns] = np.arange(len(columns), dtype=np.int32)
-        arrays = piece.data.astype(dtype), place[piece.indices], piece.indptr
-        yield sparse.csr_array(arrays, shape=(piece.shape[0], len(columns))), columns
-        return
-    width = max(1, min(2048, TEMPORARY_BYTES // 4 // ((8 + dtype.itemsize) * max(1, k))))
-    for start in range(0, m, width):
-        tile = slice(start, min(start + width, m))
-        yield piece[:, tile].astype(dtype, copy=False), tile
-
-
-def group_influence(
-    gram: FloatArray, marginal: FloatArray, eigenvalues: FloatArray, right: FloatArray
-) -> FloatArray:
-    """Influence of a whole group g of rows on every s_i², from the moments of the group.
-
-    h_g,i = ν_iᵀ (B_g − s_i² C_g) ν_i = Σ_{x in g} p(x) ψ_i(x). Over all groups they add up to 0
-    for the spectrum of all rows together.
-
-    Parameters
-    ----------
-    gram : ndarray of shape (m, m)
-        B_g = Σ_{x in g} p(x) P(·|x) P(·|x)ᵀ, p(x) being the weight among *all* rows.
-    marginal : ndarray of shape (m,)
-        C_g = Σ_{x in g} p(x) P(·|x).
-    eigenvalues : ndarray of shape (k,)
-        s_i².
-    right : ndarray of shape (m, r)
-        ν_1 .. ν_r of all rows together, r <= k, of variance 1 under p_A; columns of NaN, and
-        those that are not given, have no influence.
-
-    Returns
-    -------
-    ndarray of shape (k,)
-    """
-    known = _count_known(eigenvalues, right, len(marginal))
-    if gram.shape != (len(marginal), len(marginal)):
-        raise InputError(
-            f"the Gram matrix of a group has shape {gram.shape}, but its marginal has "
-            f"{len(marginal)} entries; one context value a row and column is needed."
-        )
-    functions = np.nan_to_num(right)
-    influence = np.zeros(len(eigenvalues))
-    influence[:known] = np.einsum("ai,ai->i", functions, gram @ functions)
-    influence[:known] -= eigenvalues[:known] * (marginal @ functions**2)
-    return influence
-
-
-def group_covariance(influences: FloatArray) -> FloatArray:
-    """Covariance of the s_i² over inputs, G/(G−1) Σ_g h_g h_gᵀ, from G groups of rows.
-
-    To first order, leaving out group g moves s_i² by −h_g,i G/(G−1); the delete-a-group
-    jackknife (G−1)/G Σ_g of the squares of that is the formula. It assumes that rows are an
-    independent sample dealt to groups at random, or in an order that means nothing, and that
-    groups have about equal mass. Rows in a meaningful order (by time, by site) make groups that
-    differ more than samples do: the error then includes what differs between them.
-
-    A standard error from G groups is itself known to about 1/√(2G − 2) of its size; intervals
-    take the quantiles of Student's t with G − 1 degrees of freedom. The rank is at most G − 1.
-
-    Parameters
-    ----------
-    influences : ndarray of shape (G, k)
-        From `group_influence`, one of at least two groups a row.
-
-    Returns
-    -------
-    ndarray of shape (k, k)
-    """
-    if influences.ndim != 2 or len(influences) < 2:
-        raise InputError(
-            f"the influences of groups have shape {influences.shape}; one row for each of at "
-            "least two groups is needed."
-        )
-    groups = len(influences)
-    return np.asarray(groups / (groups - 1) * (influences.T @ influences))
+    return first, second

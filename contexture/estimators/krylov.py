@@ -39,6 +39,9 @@ CUT_SHARE = 1.56
 SIZES = {1: 3.0, 2: 2.5, 3: 2.25}
 """Largest basis for a filter of degree 1, 2 or more, in multiples of the values wanted."""
 
+FIRST_CHECK = 1.65
+"""Columns in the basis, in multiples of the values wanted, before they may be known."""
+
 MARGIN = 0.02
 """Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
 
@@ -100,11 +103,16 @@ class _Solver:
         self.products, self._gram, self._progress = 0, gram, progress
         self.rounding = 16 * float(np.finfo(dtype).eps)
         self.goal = max(MARGIN * tolerance, self.rounding / 16)
+        self._forget()
 
     def gram(self, X: Floats) -> Floats:
         """G X on the space."""
+        return self.space.clean(self.multiply(X))
+
+    def multiply(self, X: Floats) -> Floats:
+        """G X; what rounding lets in of the functions with s = 1 stays in."""
         self.products += X.shape[1]
-        return self.space.clean(self._gram(X))
+        return self._gram(X)
 
     def prepare(self, memory: int | None, workspace: Path | None) -> None:
         """Choose filter and basis."""
@@ -127,7 +135,9 @@ class _Solver:
                 folder = workspace or Path(tempfile.gettempdir())
         # The basis never outgrows the space; the second half holds G W in the end.
         self.limit = min(size, dimension)
-        self.basis = Basis(self.space.side, max(self.limit, 2 * self.kept), self.dtype, folder)
+        self.basis = Basis(
+            self.space.side, max(self.limit, 2 * self.kept), self.dtype, folder, self.space.crew
+        )
         self.T = np.zeros((self.limit, self.limit))
         self.next = np.zeros((self.space.side, 0), self.dtype)
         self.link = np.zeros((0, 0))
@@ -169,7 +179,7 @@ class _Solver:
     def grow(self) -> bool:
         """Add blocks until the values seem known (True) or the basis is full (False)."""
         basis, previous = self.basis, 0
-        check = max(int(1.5 * self.count), basis.used + 2 * BLOCK)
+        check = max(int(FIRST_CHECK * self.count), basis.used + 2 * BLOCK)
         seen: list[tuple[int, float]] = []
         while self.next.shape[1]:
             width = self.next.shape[1]
@@ -177,12 +187,14 @@ class _Solver:
                 return False
             start = basis.used
             basis.append(self.next)
-            Y = self.space.clean(self.filter.apply(self.gram, self.next))
+            # Once after the filter is enough: it lifts what rounding let in to 1e-3 at most.
+            Y = self.space.clean(self.filter.apply(self.multiply, self.next, self.space.crew))
             top = float(self.filter.at(1.0))
+            self.space.crew.give(self.next)
             self.next, H, R = extend(basis, self.space, Y, BLOCK, top, previous)
             previous = start
-            del Y
             used = basis.used
+            self._forget()
             self.T[:used, start:used], self.T[start:used, :used] = H, H.T
             self.T[start:used, start:used] = (H[start:] + H[start:].T) / 2
             self.link = np.concatenate([np.zeros((len(R), start)), R], axis=1)
@@ -198,11 +210,21 @@ class _Solver:
             check = next_check(seen, self.goal, BLOCK)
         return True
 
+    def _forget(self) -> None:
+        """T has changed."""
+        self._ritz: tuple[FloatArray, FloatArray] = np.zeros(0), np.zeros((0, 0))
+
     def ritz(self) -> tuple[FloatArray, FloatArray]:
         """Ritz values of f(G), descending, and their coordinates."""
         used = self.basis.used
-        values, vectors = linalg.eigh(self.T[:used, :used], check_finite=False)
-        return values[::-1], vectors[:, ::-1]
+        if len(self._ritz[0]) != used:
+            # Divide and conquer: all vectors are wanted, and it takes half the time.
+            T = self.T[:used, :used]
+            values, vectors = self.space.crew.solve(
+                lambda: linalg.eigh(T, check_finite=False, driver="evd"), used
+            )
+            self._ritz = values[::-1], vectors[:, ::-1]
+        return self._ritz
 
     def estimate(self) -> float:
         """Largest error of the wanted values of G, from the residuals of f(G)."""
@@ -220,6 +242,7 @@ class _Solver:
         values, Y = self.ritz()
         self.basis.rotate(Y[:, :count])
         self.basis.used = count
+        self._forget()
         self.T[:] = 0.0
         self.T[:count, :count] = np.diag(values[:count])
         self.link = self.link @ Y[:, :count]
@@ -230,6 +253,7 @@ class _Solver:
         self.cut_down(p)
         values, Z, residuals = rayleigh_ritz(self.basis, self.gram, p)
         self.T[:p, :p] = Z.T @ self.T[:p, :p] @ Z
+        self._forget()
         self.link = self.link @ Z
         return values, bounds(values, residuals, min(self.count, p)) + self.rounding
 

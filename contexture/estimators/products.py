@@ -10,19 +10,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
-from threadpoolctl import threadpool_info
 
 from contexture.contexts.base import Rows
+from contexture.estimators.crew import ALONE, Crew
+from contexture.estimators.crew import Floats as Floats
+from contexture.estimators.sparse_kernels import multiply
 from contexture.operator import ExpectationOperator
-
-Floats = npt.NDArray[np.floating[Any]]
-"""float32 or float64."""
 
 SLICE_ROWS = 2**16
 """Rows of the other side that are made at a time."""
@@ -64,7 +61,7 @@ class Products(Protocol):
 
 
 class SparseProducts:
-    """Products with a sparse M in memory, by as many threads as BLAS has.
+    """Products with a sparse M in memory.
 
     M and Mᵀ are held as CSR in the type that is asked for, and in one type at a time.
 
@@ -73,25 +70,35 @@ class SparseProducts:
     make : callable
         Gives M in float64, of shape (n, m); called once for each type.
     shape : (int, int)
+    crew : Crew
+        Threads to multiply with.
     """
 
-    def __init__(self, make: Callable[[], sparse.csr_array], shape: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], sparse.csr_array],
+        shape: tuple[int, int],
+        crew: Crew = ALONE,
+    ) -> None:
         self.shape = shape
         self._make = make
         self._pair: tuple[sparse.csr_array, sparse.csr_array] | None = None
-        self._threads = blas_threads()
+        self._crew = crew
 
     def gram(self, V: Floats) -> Floats:
         """G V."""
         first, second = self._held(V.dtype)
-        return self._multiply(second, self._multiply(first, V))
+        middle = multiply(first, V, self._crew)
+        result = multiply(second, middle, self._crew)
+        self._crew.give(middle)
+        return result
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """M V or Mᵀ V, by slices of rows."""
         first, _ = self._held(V.dtype)
         for start in range(0, first.shape[0], SLICE_ROWS):
             rows = slice(start, min(start + SLICE_ROWS, first.shape[0]))
-            yield rows, np.asarray(_rows(first, rows) @ V)
+            yield rows, multiply(_rows(first, rows), V, self._crew)
 
     def _held(self, dtype: np.dtype[Any]) -> tuple[sparse.csr_array, sparse.csr_array]:
         """M and Mᵀ where m <= n, Mᵀ and M else."""
@@ -103,23 +110,6 @@ class SparseProducts:
             self._pair = (M, transposed) if m <= n else (transposed, M)
         return self._pair
 
-    def _multiply(self, A: sparse.csr_array, V: Floats) -> Floats:
-        if self._threads == 1 or A.nnz * V.shape[1] < 2**20:
-            return np.asarray(A @ V)
-        result = np.empty((A.shape[0], V.shape[1]), V.dtype)
-        # Pieces of about equal work, more than threads, since threads are not equally fast.
-        goals = np.linspace(0, A.nnz, 8 * self._threads + 1)
-        cuts = np.unique([0, *np.searchsorted(A.indptr, goals[1:-1]), A.shape[0]])
-
-        def one(piece: tuple[int, int]) -> None:
-            rows = slice(*piece)
-            result[rows] = _rows(A, rows) @ V
-
-        # scipy lets go of the interpreter's lock while it multiplies.
-        with ThreadPoolExecutor(self._threads) as pool:
-            list(pool.map(one, itertools.pairwise(cuts.tolist())))
-        return result
-
 
 def _rows(A: sparse.csr_array, rows: slice) -> sparse.csr_array:
     """Rows of A without a copy of their entries."""
@@ -127,12 +117,6 @@ def _rows(A: sparse.csr_array, rows: slice) -> sparse.csr_array:
     pointers = A.indptr[rows.start : rows.stop + 1] - first
     entries = (A.data[first:last], A.indices[first:last], pointers)
     return sparse.csr_array(entries, shape=(rows.stop - rows.start, A.shape[1]))
-
-
-def blas_threads() -> int:
-    """Threads that BLAS may use here, so that nobody is given more than was allowed."""
-    pools = threadpool_info()
-    return max((p["num_threads"] for p in pools if p["user_api"] == "blas"), default=1)
 
 
 class DenseProducts:
@@ -157,6 +141,20 @@ class DenseProducts:
         yield slice(0, len(self._first)), self._first.astype(V.dtype, copy=False) @ V
 
 
+def multiply_rows(block: Rows, V: Floats, crew: Crew) -> Floats:
+    """Multiply: a sparse or dense block times V, by all threads."""
+    if not isinstance(block, np.ndarray):
+        return multiply(sparse.csr_array(block), V, crew)
+    result = np.empty((block.shape[0], V.shape[1]), V.dtype)
+
+    def rows(piece: tuple[int, int]) -> None:
+        np.matmul(block[slice(*piece)], V, out=result[slice(*piece)])
+
+    cuts = np.linspace(0, len(block), crew.pieces(block.size * V.shape[1]) + 1).astype(int)
+    crew.do(rows, itertools.pairwise(np.unique(cuts).tolist()))
+    return result
+
+
 class BlockProducts:
     """Products with an operator whose blocks of rows are read one at a time.
 
@@ -165,10 +163,12 @@ class BlockProducts:
     Parameters
     ----------
     operator : ExpectationOperator
+    crew : Crew
+        Threads to multiply with.
     """
 
-    def __init__(self, operator: ExpectationOperator) -> None:
-        self.shape = operator.shape
+    def __init__(self, operator: ExpectationOperator, crew: Crew = ALONE) -> None:
+        self.shape, self._crew = operator.shape, crew
         self._operator = operator
         self._root_x = np.sqrt(operator.input_weights)
         self._over_a = 1.0 / np.sqrt(operator.context_weights)
@@ -181,12 +181,14 @@ class BlockProducts:
             total = np.zeros_like(V)
             for rows, block in self._blocks(V.dtype):
                 weights = self._operator.input_weights[rows, None].astype(V.dtype)
-                total += block.T @ (weights * np.asarray(block @ scaled))
+                total += multiply_rows(
+                    block.T, weights * multiply_rows(block, scaled, self._crew), self._crew
+                )
             return self._over(total)
         middle = self._over(self._over(self._transposed(V)))
         result = np.empty_like(V)
         for rows, block in self._blocks(V.dtype):
-            result[rows] = self._root(rows, V.dtype) * np.asarray(block @ middle)
+            result[rows] = self._root(rows, V.dtype) * multiply_rows(block, middle, self._crew)
         return result
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
@@ -197,13 +199,13 @@ class BlockProducts:
             return
         scaled = self._over(V)
         for rows, block in self._blocks(V.dtype):
-            yield rows, self._root(rows, V.dtype) * np.asarray(block @ scaled)
+            yield rows, self._root(rows, V.dtype) * multiply_rows(block, scaled, self._crew)
 
     def _transposed(self, V: Floats) -> Floats:
         """Pᵀ diag(p_X)^½ V."""
         total = np.zeros((self.shape[1], V.shape[1]), V.dtype)
         for rows, block in self._blocks(V.dtype):
-            total += block.T @ (self._root(rows, V.dtype) * V[rows])
+            total += multiply_rows(block.T, self._root(rows, V.dtype) * V[rows], self._crew)
         return total
 
     def _over(self, V: Floats) -> Floats:

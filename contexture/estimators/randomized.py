@@ -13,6 +13,7 @@ from scipy import sparse
 
 from contexture.estimators import exact
 from contexture.estimators.components import components_of_blocks
+from contexture.estimators.crew import Crew
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
@@ -21,7 +22,6 @@ from contexture.estimators.parts import (
     positions_by_part,
 )
 from contexture.estimators.products import (
-    SLICE_ROWS,
     BlockProducts,
     Floats,
     Products,
@@ -30,7 +30,7 @@ from contexture.estimators.products import (
 from contexture.estimators.solution import Settings, Solution, solve
 from contexture.inputs import FloatArray, IntArray
 from contexture.operator import ExpectationOperator
-from contexture.spectrum import Spectrum
+from contexture.spectrum import Spectrum, fix_signs_in_place
 
 
 def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings) -> Spectrum:
@@ -58,10 +58,11 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     found: list[_Found] = []
     if wanted > ones:
         count = wanted - ones
-        if isinstance(P, sparse.csr_array):
-            found = _solve_parts(operator, (of_x, of_a), parts, count, settings)
-        else:
-            found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings)]
+        with Crew() as crew:
+            if isinstance(P, sparse.csr_array):
+                found = _solve_parts(operator, (of_x, of_a), parts, count, settings, crew)
+            else:
+                found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings, crew)]
     methods = {f.method for f in found}
     values = np.concatenate([f.values for f in found]) if found else np.zeros(0)
     owner = np.repeat(np.arange(len(found)), [len(f.values) for f in found])
@@ -90,20 +91,12 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
             vectors[where, g] = f.right[:, q]
     vectors /= root_a[:, None].astype(dtype)
     vectors[:, eigenvalues == 0] = np.nan
-    covariance = covariance_of(operator, eigenvalues, vectors)
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
+    left = np.empty((n, kept if settings.left_functions else 0))
+    covariance = covariance_of(operator, eigenvalues, vectors, vectors.dtype, left)
     right: FloatArray = vectors[:, :kept].astype(np.float64)
     del vectors
-    left = np.empty((n, kept if settings.left_functions else 0))
-    if settings.left_functions:
-        start = 0
-        scale = np.sqrt(np.where(eigenvalues[:kept] > 0, eigenvalues[:kept], np.nan))
-        for block in operator.blocks:
-            for i in range(0, block.shape[0], SLICE_ROWS // 8):
-                piece = np.asarray(block[i : i + SLICE_ROWS // 8] @ right) / scale
-                left[start : start + len(piece)] = piece
-                start += len(piece)
-    _fix_signs(left if left.shape[1] else right, left, right)
+    fix_signs_in_place(left, right)
     return Spectrum(
         singular_values=np.sqrt(eigenvalues),
         left=left,
@@ -138,6 +131,7 @@ def _solve_parts(
     parts: int,
     count: int,
     settings: Settings,
+    crew: Crew,
 ) -> list[_Found]:
     """Solve small parts by their Gram matrices, the others together by the solver."""
     M = operator.normalised()
@@ -171,13 +165,13 @@ def _solve_parts(
     side, root = (columns, root_a) if len(columns) <= len(rows) else (rows, root_x)
     labels = np.unique((of[1] if side is columns else of[0])[side], return_inverse=True)[1]
     shape = (len(rows), len(columns))
-    products = SparseProducts(lambda: operator.normalised()[rows][:, columns], shape)
+    products = SparseProducts(lambda: operator.normalised()[rows][:, columns], shape, crew)
     most = min(count, min(shape) - int(large.sum()))
     if side is columns and len(columns) == every:
         # Every context value: vectors come out in the order of the corpus at once.
-        solution = solve(products, root[side], most, settings, labels, columns)
+        solution = solve(products, root[side], most, settings, labels, columns, crew)
         return [*found, _right_of(products, solution, None)]
-    solution = solve(products, root[side], most, settings, labels)
+    solution = solve(products, root[side], most, settings, labels, crew=crew)
     return [*found, _right_of(products, solution, columns)]
 
 
@@ -187,15 +181,21 @@ def _solve_blocks(
     parts: int,
     count: int,
     settings: Settings,
+    crew: Crew,
 ) -> _Found:
     """Solve all parts together, on blocks that are read one at a time."""
     n, m = operator.shape
     weights, labels = (
         (operator.context_weights, of[1]) if m <= n else (operator.input_weights, of[0])
     )
-    products = (settings.products or BlockProducts)(operator)
+    products: Products
+    if settings.products is None:
+        products = BlockProducts(operator, crew)
+    else:
+        products = settings.products(operator)
     most = min(count, min(n, m) - parts)
-    return _right_of(products, solve(products, np.sqrt(weights), most, settings, labels), None)
+    solution = solve(products, np.sqrt(weights), most, settings, labels, crew=crew)
+    return _right_of(products, solution, None)
 
 
 def _right_of(products: Products, solution: Solution, columns: IntArray | None) -> _Found:
@@ -209,13 +209,3 @@ def _right_of(products: Products, solution: Solution, columns: IntArray | None) 
             right[rows] = values / scale.astype(right.dtype)
     method = f"block Lanczos in {solution.vectors.dtype}"
     return _Found(solution.values, solution.errors, right, columns, solution.floor, method)
-
-
-def _fix_signs(deciding: FloatArray, left: FloatArray, right: FloatArray) -> None:
-    """As `contexture.spectrum.fix_signs`, in place."""
-    for i in range(right.shape[1]):
-        column = np.nan_to_num(deciding[:, i])
-        if column[np.argmax(np.abs(column))] < 0:
-            right[:, i] *= -1
-            if left.shape[1]:
-                left[:, i] *= -1

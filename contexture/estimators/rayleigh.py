@@ -40,16 +40,14 @@ def rayleigh_ritz(
     ndarray (p,), ndarray (p, p), ndarray (p, p)
         Ritz values, descending; how the columns were turned; RᵀR of the residuals.
     """
-    H, S = np.zeros((count, count)), np.zeros((count, count))
     for a in range(0, count, WIDTH):
-        b = min(a + WIDTH, count)
-        X = basis.columns(a, b)
-        S[:, a:b] = basis.inner(X)
-        X = gram(X)
-        H[:, a:b] = basis.inner(X)
-        basis.put(count + a, X)
+        X = basis.columns(a, min(a + WIDTH, count))
+        Y = gram(X)
+        basis.put(count + a, Y)
+        basis.crew.give(X, Y)
+    S, H = basis.products(count)
     # In float32 the basis is orthonormal to 1e-6 only: a generalised problem, in float64.
-    values, Z = linalg.eigh((H + H.T) / 2, (S + S.T) / 2, check_finite=False)
+    values, Z = linalg.eigh((H + H.T) / 2, S, check_finite=False)
     values, Z = values[::-1], Z[:, ::-1]
     basis.rotate(Z)
     basis.rotate(Z, first=count)
@@ -75,7 +73,7 @@ def find_missed(
     for step in range(PROBE_STEPS + 1):
         for _ in range(2):
             basis.subtract(X, basis.inner(X))
-        X, _ = orthonormalise(space.clean(X), 0.0)
+        X, _ = orthonormalise(space.clean(X), 0.0, space.crew)
         if step < PROBE_STEPS:
             X = filter.apply(gram, X)
     if not X.shape[1]:

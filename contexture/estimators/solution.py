@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from contexture.estimators.crew import ALONE, Crew
 from contexture.estimators.deflation import Space
 from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.krylov import top_eigenpairs
@@ -85,6 +86,7 @@ def solve(
     settings: Settings,
     labels: IntArray | None = None,
     order: npt.NDArray[np.intp] | None = None,
+    crew: Crew = ALONE,
 ) -> Solution:
     """Solve for the top of G, in float32 where that is enough.
 
@@ -100,12 +102,14 @@ def solve(
         Connected part of each entry; one part if left out.
     order : ndarray of shape (side,), optional
         Where each entry of the vectors stands in the result.
+    crew : Crew
+        Threads for everything but the products.
     """
     dtypes = (np.float32, np.float64) if settings.tolerance >= SINGLE_LIMIT else (np.float64,)
     for dtype in dtypes:
         pairs = top_eigenpairs(
             products.gram,
-            Space(root, labels, settings.seed),
+            Space(root, labels, settings.seed, crew),
             count,
             settings.tolerance,
             dtype,

@@ -13,7 +13,7 @@ from scipy.sparse import csgraph
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR
-from contexture.estimators.influence import group_covariance, group_influence
+from contexture.estimators.group_influence import group_covariance, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.inputs import FloatArray
 from contexture.moments import Moments

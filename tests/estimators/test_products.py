@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy import sparse
-from threadpoolctl import threadpool_limits
 
 from contexture import ExpectationOperator
 from contexture.estimators.chebyshev import Filter, find_cut
 from contexture.estimators.components import components_of_blocks
 from contexture.estimators.convergence import bounds
+from contexture.estimators.crew import Crew
 from contexture.estimators.parts import connected_parts
 from contexture.estimators.products import BlockProducts, DenseProducts, SparseProducts
 
@@ -31,11 +31,11 @@ def test_all_ways_to_multiply_agree(shape: tuple[int, int], dtype: type) -> None
     dense = M.toarray() if shape[1] <= shape[0] else M.toarray().T
     V = rng.normal(size=(dense.shape[1], 5)).astype(dtype)
     tolerance = 1e-5 if dtype == np.float32 else 1e-13
-    with threadpool_limits(2):
+    with Crew(2) as crew:
         for products in (
-            SparseProducts(lambda: M, shape),
+            SparseProducts(lambda: M, shape, crew),
             DenseProducts(M.toarray()),
-            BlockProducts(blocks),
+            BlockProducts(blocks, crew),
         ):
             assert products.shape == shape
             found = products.gram(V)
@@ -48,14 +48,15 @@ def test_all_ways_to_multiply_agree(shape: tuple[int, int], dtype: type) -> None
 
 
 def test_threads_change_nothing() -> None:
-    M = sparse.random_array((3000, 2000), density=0.02, rng=0, format="csr")
+    M = sparse.csr_array(sparse.random_array((3000, 2000), density=0.02, rng=0, format="csr"))
     V = np.random.default_rng(1).normal(size=(2000, 32))
     found = []
     for threads in (1, 3):
-        products = SparseProducts(lambda: M, M.shape)
-        products._threads = threads
-        found.append(products.gram(V))
-    np.testing.assert_array_equal(*found)
+        with Crew(threads) as crew:
+            for products in (SparseProducts(lambda: M, M.shape, crew), DenseProducts(M.toarray())):
+                found.append(products.gram(V))
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
 
 
 def test_parts_of_blocks_are_those_of_the_whole() -> None:

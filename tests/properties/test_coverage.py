@@ -12,7 +12,8 @@ from threadpoolctl import threadpool_limits
 from contexture import ExpectationOperator, Spectrum, decompose_operator
 from contexture.contexts.rbf import kernel_rows
 from contexture.estimators.draws import combine_draws
-from contexture.estimators.influence import covariance_of, group_covariance, group_influence
+from contexture.estimators.group_influence import group_covariance, group_influence
+from contexture.estimators.influence import covariance_of
 from contexture.scores import usefulness
 
 REPETITIONS = 200

@@ -1,0 +1,151 @@
+"""Threads and scratch arrays of a solver.
+
+Pieces of work run side by side, each with a BLAS of one thread.
+
+The threads of BLAS itself spin for a while after every call. What runs between two calls, such as
+a sparse product, then shares the cores with threads that do nothing, and beside other work on the
+machine every call waits for the slowest of its threads. Here each thread works on a piece of its
+own, and nobody spins.
+
+Memory that is given back to the system and asked for again has to be mapped and cleared again,
+which takes as long as a product with a sparse matrix. So blocks of vectors are kept and used again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cache
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+Floats = npt.NDArray[np.floating[Any]]
+"""float32 or float64."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+LEAST_ROWS, PANEL_ROWS, PANELS = 1024, 8192, 8
+"""Rows of a panel at least and at most, and panels wanted: enough for several threads."""
+
+_KEPT = 6
+"""Scratch arrays that are kept: the filter and orthonormalising need five at a time."""
+
+_LEAST_WORK = 4e6
+"""Multiplications of a piece: about a millisecond."""
+
+_AHEAD = 2
+"""Pieces begun per thread before the result of the first is taken: bounds what is held."""
+
+LARGE_PROBLEM = 2000
+"""Side of a dense eigenproblem from which the threads of BLAS are worth their spinning."""
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    # Looking for the libraries takes milliseconds: once is enough.
+    return ThreadpoolController()
+
+
+def blas_threads() -> int:
+    """Threads that BLAS may use here, so that nobody is given more than was allowed."""
+    pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
+    return max(pools, default=1)
+
+
+def panels_of(side: int) -> list[slice]:
+    """Cut rows into panels of about equal size, whatever the number of threads."""
+    rows = int(np.clip(-(-side // PANELS), LEAST_ROWS, PANEL_ROWS))
+    rows = -(-side // -(-side // rows))
+    return [slice(i, min(i + rows, side)) for i in range(0, side, rows)]
+
+
+class Crew:
+    """Some threads and scratch arrays; as a context, it holds BLAS to one thread meanwhile.
+
+    Parameters
+    ----------
+    threads : int, optional
+        As many as BLAS may use by default.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = blas_threads() if threads is None else threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._stack = ExitStack()
+        self._open = False
+        self._free: list[Floats] = []
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(_controller().limit(limits=1, user_api="blas"))
+        if self.threads > 1:
+            self._pool = self._stack.enter_context(ThreadPoolExecutor(self.threads))
+        self._open = True
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool, self._open = None, False
+        self._free.clear()
+        self._stack.close()
+
+    def take(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
+        """Give an array of any content: one that was given back, or a new one."""
+        for i, array in enumerate(self._free):
+            if array.shape == shape and array.dtype == dtype:
+                return self._free.pop(i)
+        return np.empty(shape, dtype)
+
+    def give(self, *arrays: Floats) -> None:
+        """Take back arrays that nobody uses anymore."""
+        if self._open:
+            whole = [a for a in arrays if a.base is None and a.flags.c_contiguous]
+            self._free = [*whole, *self._free][:_KEPT]
+
+    def each(
+        self, work: Callable[[Item], Result], items: Iterable[Item], size: float = np.inf
+    ) -> Iterator[Result]:
+        """Results of ``work`` for every item, in the order of the items, to be taken one by one.
+
+        ``size`` is the work in multiplications: a little is done by the thread that calls.
+        """
+        if self._pool is None or size < _LEAST_WORK:
+            yield from map(work, items)
+            return
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(self._pool.submit(work, item))
+            if len(waiting) > _AHEAD * self.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def pieces(self, work: float) -> int:
+        """Into how many parts to cut that many multiplications.
+
+        More than threads, since threads are not equally fast, but none so small that handing it
+        over would count.
+        """
+        return int(np.clip(work / _LEAST_WORK, 1, 8 * self.threads)) if self._pool else 1
+
+    def do(
+        self, work: Callable[[Item], object], items: Iterable[Item], size: float = np.inf
+    ) -> None:
+        """Call ``work`` for every item; ``size`` as in `each`."""
+        for _ in self.each(work, items, size):
+            pass
+
+    def solve(self, work: Callable[[], Result], side: int) -> Result:
+        """Call ``work``, a dense problem of that side, with the threads that suit it."""
+        if self._pool is None or side < LARGE_PROBLEM:
+            return work()
+        with _controller().limit(limits=self.threads, user_api="blas"):
+            return work()
+
+
+ALONE = Crew(1)
+"""No threads beside the one that calls."""

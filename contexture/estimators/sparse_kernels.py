@@ -1,0 +1,167 @@
+"""Compiled products of a sparse matrix with a block of vectors.
+
+SciPy walks a row once for every stored entry; here four entries are added at a time, which keeps
+the sums in registers and lets the gathers of vectors overlap.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from contexture.estimators.crew import ALONE, Crew, Floats
+from contexture.inputs import FloatArray
+
+
+def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
+    """Multiply: A V. Every row is added up by one thread, so their number changes nothing.
+
+    Parameters
+    ----------
+    A : csr_array of shape (n, m)
+        Of the type of V.
+    V : ndarray of shape (m, w)
+    crew : Crew
+
+    Returns
+    -------
+    ndarray of shape (n, w)
+    """
+    V = np.ascontiguousarray(V)
+    result = crew.take((A.shape[0], V.shape[1]), V.dtype)
+
+    def rows(piece: tuple[int, int]) -> None:
+        _multiply(A.indptr, A.indices, A.data, V, result, *piece)
+
+    # Ranges of rows that hold about equally many entries.
+    goals = np.linspace(0, A.nnz, crew.pieces(A.nnz * V.shape[1]) + 1)[1:-1]
+    cuts = np.unique([0, *np.searchsorted(A.indptr, goals), A.shape[0]])
+    crew.do(rows, itertools.pairwise(cuts.tolist()))
+    return result
+
+
+@numba.njit(cache=True, nogil=True)
+def column_sums(X: Any, v: Any) -> FloatArray:
+    """Compute Xᵀ v in float64: BLAS is slow where columns are few."""
+    total = np.zeros(X.shape[1])
+    for i in range(X.shape[0]):
+        for c in range(X.shape[1]):
+            total[c] += np.float64(X[i, c]) * v[i]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def column_dots(X: Any, Y: Any) -> FloatArray:
+    """Compute the inner products of columns of X and Y in float64."""
+    total = np.zeros(X.shape[1])
+    for i in range(X.shape[0]):
+        for c in range(X.shape[1]):
+            total[c] += np.float64(X[i, c]) * Y[i, c]
+    return total
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_scaled(X: Any, Y: Any, scale: Any) -> None:
+    """X ← X − Y diag(scale) without a temporary."""
+    for i in range(X.shape[0]):
+        for c in range(X.shape[1]):
+            X[i, c] -= Y[i, c] * scale[c]
+
+
+@numba.njit(cache=True, nogil=True)
+def combine(Z: Any, Y: Any, X: Any, a: Any, b: Any, c: Any) -> None:
+    """Z ← a Z − b Y − c X without a temporary."""
+    for i in range(Z.shape[0]):
+        for j in range(Z.shape[1]):
+            Z[i, j] = a * Z[i, j] - b * Y[i, j] - c * X[i, j]
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_outer(X: Any, v: Any, row: Any) -> None:
+    """X ← X − v rowᵀ without a temporary."""
+    for i in range(X.shape[0]):
+        for c in range(X.shape[1]):
+            X[i, c] -= v[i] * row[c]
+
+
+def conditional_means(
+    A: sparse.csr_array, F: Floats, dtype: npt.DTypeLike
+) -> tuple[Floats, Floats]:
+    """Multiply: A F and A F², the square taken entry by entry, in one walk over A.
+
+    Parameters
+    ----------
+    A : csr_array of shape (n, m)
+        Rows of P: the results are E[f(A) | x] and E[f(A)² | x].
+    F : ndarray of shape (m, k)
+        Functions on A, C-ordered.
+    dtype : float32 or float64
+        Of the results.
+
+    Returns
+    -------
+    ndarray of shape (n, k), ndarray of shape (n, k)
+    """
+    shape = (A.shape[0], F.shape[1])
+    means, squares = np.empty(shape, dtype), np.empty(shape, dtype)
+    entries = A.data.astype(dtype, copy=False)
+    _means(A.indptr, A.indices, entries, F, means, squares)
+    return means, squares
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _multiply(
+    pointers: Any, indices: Any, entries: Any, V: Any, result: Any, start: int, stop: int
+) -> None:
+    width = V.shape[1]
+    for i in range(start, stop):
+        q, end = pointers[i], pointers[i + 1]
+        for c in range(width):
+            result[i, c] = 0.0
+        while q + 4 <= end:
+            j0, j1, j2, j3 = indices[q], indices[q + 1], indices[q + 2], indices[q + 3]
+            x0, x1, x2, x3 = entries[q], entries[q + 1], entries[q + 2], entries[q + 3]
+            for c in range(width):
+                result[i, c] += x0 * V[j0, c] + x1 * V[j1, c] + x2 * V[j2, c] + x3 * V[j3, c]
+            q += 4
+        while q < end:
+            j0, x0 = indices[q], entries[q]
+            for c in range(width):
+                result[i, c] += x0 * V[j0, c]
+            q += 1
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+def _means(
+    pointers: Any,
+    indices: Any,
+    entries: Any,
+    F: Any,
+    means: Any,
+    squares: Any,
+) -> None:
+    width = F.shape[1]
+    for i in range(len(means)):
+        q, end = pointers[i], pointers[i + 1]
+        for c in range(width):
+            means[i, c] = 0.0
+            squares[i, c] = 0.0
+        while q + 2 <= end:
+            j0, j1, x0, x1 = indices[q], indices[q + 1], entries[q], entries[q + 1]
+            for c in range(width):
+                t0, t1 = x0 * F[j0, c], x1 * F[j1, c]
+                means[i, c] += t0 + t1
+                squares[i, c] += t0 * F[j0, c] + t1 * F[j1, c]
+            q += 2
+        while q < end:
+            j0, x0 = indices[q], entries[q]
+            for c in range(width):
+                t0 = x0 * F[j0, c]
+                means[i, c] += t0
+                squares[i, c] += t0 * F[j0, c]
+            q += 1

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from contexture.estimators.crew import ALONE, LARGE_PROBLEM, Crew, blas_threads, panels_of
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_results_come_in_order(threads: int) -> None:
+    with Crew(threads) as crew:
+        assert list(crew.each(lambda i: i * i, range(50))) == [i * i for i in range(50)]
+        done: list[int] = []
+        crew.do(done.append, range(20))
+        assert sorted(done) == list(range(20))
+
+
+def test_work_is_shared_and_little_work_is_not() -> None:
+    met = threading.Barrier(2)  # only two threads at a time get past it
+    with Crew(2) as crew:
+        crew.do(lambda _: met.wait(30), range(2))
+        names = set(crew.each(lambda _: threading.get_ident(), range(4), size=10))
+        assert names == {threading.get_ident()}
+        assert crew.pieces(1) == 1
+        assert crew.pieces(1e12) == 16
+    assert ALONE.pieces(1e12) == 1
+
+
+def test_little_is_begun_ahead_of_what_is_taken() -> None:
+    begun: list[int] = []
+    with Crew(2) as crew:
+        results = crew.each(begun.append, range(1000))
+        next(results)
+        assert len(begun) <= 6
+
+
+def test_an_error_reaches_the_caller() -> None:
+    def fail(number: int) -> None:
+        if number == 3:
+            raise ValueError("no. 3")
+
+    with Crew(2) as crew, pytest.raises(ValueError, match="no. 3"):
+        crew.do(fail, range(9))
+
+
+def test_blas_has_one_thread_meanwhile() -> None:
+    before = blas_threads()
+    with Crew() as crew:
+        assert crew.threads == before
+        assert blas_threads() == 1
+        assert crew.solve(blas_threads, LARGE_PROBLEM - 1) == 1
+        assert crew.solve(blas_threads, LARGE_PROBLEM) == before
+        assert blas_threads() == 1
+    assert blas_threads() == before
+
+
+def test_arrays_are_used_again_while_open() -> None:
+    with Crew(1) as crew:
+        first = crew.take((4, 3), np.float32)
+        crew.give(first)
+        assert crew.take((4, 3), np.float64) is not first
+        assert crew.take((3, 4), np.float32) is not first
+        assert crew.take((4, 3), np.float32) is first
+        assert crew.take((4, 3), np.float32) is not first
+        crew.give(first[1:], first.T)  # parts of something else are nobody's to give
+        assert crew.take((3, 3), np.float32).base is None
+        crew.give(first)
+    assert crew.take((4, 3), np.float32) is not first
+    crew.give(first)
+    assert crew.take((4, 3), np.float32) is not first
+
+
+@pytest.mark.parametrize("side", [1, 1000, 5000, 20_000, 100_001])
+def test_panels_cover_every_row_once(side: int) -> None:
+    panels = panels_of(side)
+    rows = np.concatenate([np.arange(side)[panel] for panel in panels])
+    np.testing.assert_array_equal(rows, np.arange(side))
+    assert max(p.stop - p.start for p in panels) <= 8192
