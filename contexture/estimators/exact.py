@@ -14,7 +14,7 @@ from scipy import linalg, sparse
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
-from contexture.estimators.influence import covariance, eigenvalue_influence
+from contexture.estimators.influence import covariance_of
 from contexture.estimators.parts import (
     Triplets,
     connected_parts,
@@ -70,12 +70,11 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512) -> Spectrum:
     eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
     left, right = fix_signs(U / root_x[:, None], V / root_a[:, None])
     left[:, eigenvalues == 0], right[:, eigenvalues == 0] = np.nan, np.nan
-    influence = eigenvalue_influence(operator, eigenvalues, right)
     return Spectrum(
         singular_values=np.sqrt(eigenvalues),
         left=left,
         right=right,
-        eigenvalue_covariance=covariance(influence, operator.input_weights),
+        eigenvalue_covariance=covariance_of(operator, eigenvalues, right, np.float64),
         input_weights=operator.input_weights,
         context_weights=operator.context_weights,
         context_values=operator.context_values,

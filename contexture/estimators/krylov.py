@@ -25,22 +25,10 @@ from contexture.estimators.convergence import Eigenpairs, bounds, next_check
 from contexture.estimators.deflation import Space, extend
 from contexture.estimators.products import Floats
 from contexture.estimators.rayleigh import find_missed, rayleigh_ritz
+from contexture.estimators.sizes import BLOCK, CUT_SHARE, EXTRA, basis_columns, first_check
 from contexture.inputs import FloatArray
 
 logger = logging.getLogger(__name__)
-
-BLOCK = 32
-EXTRA = 32
-"""Ritz vectors beyond those wanted: the gap to them sharpens the bound of the last wanted."""
-
-CUT_SHARE = 1.56
-"""The filter cuts where this many times the wanted values lie above."""
-
-SIZES = {1: 3.0, 2: 2.5, 3: 2.25}
-"""Largest basis for a filter of degree 1, 2 or more, in multiples of the values wanted."""
-
-FIRST_CHECK = 1.65
-"""Columns in the basis, in multiples of the values wanted, before they may be known."""
 
 MARGIN = 0.02
 """Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
@@ -123,16 +111,10 @@ class _Solver:
             draw = lambda w: self.space.draw(w, self.dtype)  # noqa: E731
             cut, _ = find_cut(self.gram, draw, dimension, above)
             self.filter = Filter.choose(cut, self.dtype)
-        least = max(2 * self.kept, self.kept + 4 * BLOCK)
-        size = int(SIZES[min(self.filter.degree, 3)] * self.count) + 2 * BLOCK
-        size = max(size, self.kept + 6 * BLOCK)
         column = self.space.side * self.dtype.itemsize
-        folder = None
-        if memory is not None and memory // column < size:
-            if memory // column >= least:
-                size = memory // column
-            else:
-                folder = workspace or Path(tempfile.gettempdir())
+        fit = None if memory is None else memory // column
+        size, fits = basis_columns(self.count, self.kept, self.filter.degree, fit)
+        folder = None if fits else workspace or Path(tempfile.gettempdir())
         # The basis never outgrows the space; the second half holds G W in the end.
         self.limit = min(size, dimension)
         self.basis = Basis(
@@ -170,16 +152,14 @@ class _Solver:
             best, idle = (worst, 0) if worst < best / 2 else (best, idle + 1)
             if idle == 2:
                 break
-            # Not below what rounding lets through.
-            self.goal = max(
-                self.goal / 100, self.rounding / 16
-            )  # the bounds for G were wider than those for f(G) promised
+            # The bounds for G were wider than those for f(G) promised; rounding sets a limit.
+            self.goal = max(self.goal / 100, self.rounding / 16)
         return Eigenpairs(values[: self.count], errors, self.basis, self.products)
 
     def grow(self) -> bool:
         """Add blocks until the values seem known (True) or the basis is full (False)."""
         basis, previous = self.basis, 0
-        check = max(int(FIRST_CHECK * self.count), basis.used + 2 * BLOCK)
+        check = max(first_check(self.count, self.space.side), basis.used + 2 * BLOCK)
         seen: list[tuple[int, float]] = []
         while self.next.shape[1]:
             width = self.next.shape[1]

@@ -119,28 +119,6 @@ def _rows(A: sparse.csr_array, rows: slice) -> sparse.csr_array:
     return sparse.csr_array(entries, shape=(rows.stop - rows.start, A.shape[1]))
 
 
-class DenseProducts:
-    """Products with a dense M in memory.
-
-    Parameters
-    ----------
-    M : ndarray of shape (n, m)
-    """
-
-    def __init__(self, M: Floats) -> None:
-        self.shape = (M.shape[0], M.shape[1])
-        self._first = M if M.shape[1] <= M.shape[0] else M.T
-
-    def gram(self, V: Floats) -> Floats:
-        """G V."""
-        self._first = self._first.astype(V.dtype, copy=False)
-        return np.ascontiguousarray(self._first.T @ (self._first @ V))
-
-    def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
-        """M V or Mᵀ V, in one piece."""
-        yield slice(0, len(self._first)), self._first.astype(V.dtype, copy=False) @ V
-
-
 def multiply_rows(block: Rows, V: Floats, crew: Crew) -> Floats:
     """Multiply: a sparse or dense block times V, by all threads."""
     if not isinstance(block, np.ndarray):

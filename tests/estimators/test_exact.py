@@ -9,7 +9,7 @@ from contexture import ExpectationOperator, decompose, decompose_operator
 from contexture.contexts import Knn, Rbf
 from contexture.errors import CorpusError, EvidenceError, InputError
 from contexture.estimators.exact import NOISE_FLOOR, connected_parts
-from contexture.estimators.influence import covariance, eigenvalue_influence
+from tests.estimators.twins import covariance, eigenvalue_influence
 
 
 def binary_channel(flip: float) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from contexture import ExpectationOperator, decompose_operator
 from contexture.errors import InputError
 from contexture.estimators.group_influence import group_covariance, group_influence
-from contexture.estimators.influence import covariance, eigenvalue_influence
+from tests.estimators.twins import covariance, eigenvalue_influence
 
 
 def some_operator(n: int = 90, m: int = 30) -> ExpectationOperator:

@@ -11,11 +11,8 @@ from scipy import sparse
 from contexture import ExpectationOperator, decompose_operator
 from contexture.errors import InputError
 from contexture.estimators import influence
-from contexture.estimators.influence import (
-    covariance,
-    covariance_of,
-    eigenvalue_influence,
-)
+from contexture.estimators.influence import covariance_of
+from tests.estimators.twins import covariance, eigenvalue_influence
 
 
 def some_operator(n: int = 90, m: int = 30, held_sparse: bool = False) -> ExpectationOperator:

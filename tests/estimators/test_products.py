@@ -10,7 +10,7 @@ from contexture.estimators.components import components_of_blocks
 from contexture.estimators.convergence import bounds
 from contexture.estimators.crew import Crew
 from contexture.estimators.parts import connected_parts
-from contexture.estimators.products import BlockProducts, DenseProducts, SparseProducts
+from contexture.estimators.products import BlockProducts, SparseProducts
 
 
 @pytest.mark.parametrize("shape", [(70, 40), (40, 70), (50, 50)])
@@ -34,7 +34,6 @@ def test_all_ways_to_multiply_agree(shape: tuple[int, int], dtype: type) -> None
     with Crew(2) as crew:
         for products in (
             SparseProducts(lambda: M, shape, crew),
-            DenseProducts(M.toarray()),
             BlockProducts(blocks, crew),
         ):
             assert products.shape == shape
@@ -47,16 +46,20 @@ def test_all_ways_to_multiply_agree(shape: tuple[int, int], dtype: type) -> None
             np.testing.assert_allclose(result, dense @ V, atol=tolerance)
 
 
-def test_threads_change_nothing() -> None:
-    M = sparse.csr_array(sparse.random_array((3000, 2000), density=0.02, rng=0, format="csr"))
+@pytest.mark.parametrize("held_sparse", [False, True])
+def test_threads_change_nothing(held_sparse: bool) -> None:
+    P = sparse.csr_array(sparse.random_array((3000, 2000), density=0.02, rng=0))
+    P = sparse.csr_array(P / P.sum(axis=1)[:, None])
     V = np.random.default_rng(1).normal(size=(2000, 32))
-    found = []
+    operator = ExpectationOperator.from_conditional(P if held_sparse else P.toarray())
+    M, found = sparse.csr_array(operator.normalised()), []
     for threads in (1, 3):
         with Crew(threads) as crew:
-            for products in (SparseProducts(lambda: M, M.shape, crew), DenseProducts(M.toarray())):
-                found.append(products.gram(V))
+            found.append(SparseProducts(lambda: M, M.shape, crew).gram(V))
+            found.append(BlockProducts(operator, crew).gram(V))
     np.testing.assert_array_equal(found[0], found[2])
-    np.testing.assert_allclose(found[0], found[1], atol=1e-9)
+    np.testing.assert_allclose(found[1], found[3], atol=1e-14)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-12)
 
 
 def test_parts_of_blocks_are_those_of_the_whole() -> None:
