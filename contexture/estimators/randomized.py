@@ -7,6 +7,7 @@ through their Gram matrices, and all the larger ones together through the solver
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -75,6 +76,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     eigenvalues[filled] = np.where(values[top] > floor, np.minimum(values[top], 1.0), 0.0)
     errors[filled] = np.concatenate([f.errors for f in found])[top] if found else 0.0
     errors[ones + len(top) :] = floor
+    precision = np.result_type(*[f.precision for f in found]) if found else np.dtype(np.float64)
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
     if len(found) == 1 and found[0].right.shape == (m, wanted) and found[0].columns is None:
         vectors = found.pop().right  # the largest array of all: no second one
@@ -93,8 +95,8 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     vectors[:, eigenvalues == 0] = np.nan
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
     left = np.empty((n, kept if settings.left_functions else 0))
-    covariance = covariance_of(operator, eigenvalues, vectors, vectors.dtype, left)
-    right: FloatArray = vectors[:, :kept].astype(np.float64)
+    covariance = covariance_of(operator, eigenvalues, vectors, precision, left)
+    right: FloatArray = vectors[:, :kept].astype(np.float64, copy=False)
     del vectors
     fix_signs_in_place(left, right)
     return Spectrum(
@@ -123,6 +125,7 @@ class _Found:
     columns: IntArray | None
     floor: float
     method: str
+    precision: np.dtype[Any] = np.dtype(np.float64)
 
 
 def _solve_parts(
@@ -207,5 +210,13 @@ def _right_of(products: Products, solution: Solution, columns: IntArray | None) 
         right = np.empty((m, len(scale)), solution.vectors.dtype)
         for rows, values in products.other(solution.vectors):
             right[rows] = values / scale.astype(right.dtype)
-    method = f"block Lanczos in {solution.vectors.dtype}"
-    return _Found(solution.values, solution.errors, right, columns, solution.floor, method)
+    method = f"block Lanczos in {solution.precision}"
+    return _Found(
+        solution.values,
+        solution.errors,
+        right,
+        columns,
+        solution.floor,
+        method,
+        solution.precision,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,12 +72,15 @@ class Solution:
         Orthonormal.
     floor : float
         Values below cannot be told from rounding.
+    precision : dtype
+        In which the solver worked.
     """
 
     values: FloatArray
     errors: FloatArray
     vectors: Floats
     floor: float
+    precision: np.dtype[Any]
 
 
 def solve(
@@ -120,5 +124,8 @@ def solve(
         if pairs.errors.max() <= settings.tolerance or dtype is dtypes[-1]:
             break
         pairs.basis.close()
-    vectors = pairs.basis.drain(len(pairs.values), order)
-    return Solution(pairs.values, pairs.errors, vectors, FLOORS[vectors.dtype])
+    # Where all functions are wanted, they leave in the type in which they are given.
+    every = settings.functions is None or settings.functions >= count
+    vectors = pairs.basis.drain(len(pairs.values), order, np.float64 if every else None)
+    precision = np.dtype(dtype)
+    return Solution(pairs.values, pairs.errors, vectors, FLOORS[precision], precision)
