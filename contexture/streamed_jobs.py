@@ -11,10 +11,10 @@ from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
 from contexture.moments import Moments, in_units, unit_of
+from contexture.score_jobs import Scoring
 from contexture.store.base import Store
 from contexture.store.features import count_observed, read_features, read_targets
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
-from contexture.store.results import write_context
 from contexture.streaming import Draw, Task, evaluate_draws
 from contexture.task_moments import TaskMoments, sum_of, task_columns
 
@@ -115,27 +115,18 @@ def _sum_targets(parts: Sequence[Sequence[TaskMoments]]) -> list[TaskMoments]:
     return [sum_of([part[number] for part in parts]) for number in range(len(parts[0]))]
 
 
-def score_moments(
-    url: str,
-    run: str,
-    features_key: str,
-    key: str,
-    tasks_key: str,
-    result_key: str,
-    context: Context,
-    settings: dict[str, Any],
-) -> str:
+def score_moments(scoring: Scoring) -> str:
     """Decompose and score a context that is kept as moments; returns the path of its results."""
-    store = Store(url)
+    store, features_key = scoring.store, scoring.features_key
     features = read_features(store, features_key)
-    stored = StoredMoments(store, key)
+    stored = StoredMoments(store, scoring.operator_key)
     observed = count_observed(store, features_key)
     described = read_targets(store, features_key, slice(0, 0))
-    evidence = context.fit(features, settings["seed"])
+    evidence = scoring.context.fit(features, scoring.seed)
 
     def tasks(draw: int) -> list[Task]:
         return [
-            Task(target, stored.tasks(tasks_key, number, draw), observed[number])
+            Task(target, stored.tasks(scoring.targets_key, number, draw), observed[number])
             for number, target in enumerate(described)
         ]
 
@@ -153,22 +144,12 @@ def score_moments(
         ],
         evidence,
         features.X,
-        max_rank=settings["max_rank"],
-        beta=settings["beta"],
-        rank_kept=settings["rank_kept"],
-        seed=settings["seed"],
+        max_rank=scoring.max_rank,
+        beta=scoring.beta,
+        rank_kept=scoring.rank_kept,
+        seed=scoring.seed,
     )
-    attributes = {
-        "description": context.model_dump(mode="json"),
-        "operator": key,
-        "features": features_key,
-        "seed": settings["seed"],
-        "details": stored.details,
-    }
-    write_context(
-        store, run, context.label, context.family, evaluation, None, result_key, attributes
-    )
-    return f"runs/{run}/contexts/{context.label}"
+    return scoring.write(evaluation, stored.details, left=False)
 
 
 def target_shifts(targets: Sequence[Target]) -> list[float]:

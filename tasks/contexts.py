@@ -16,12 +16,11 @@ from contexture.inputs import Features
 from contexture.jobs import (
     Searched,
     compute_block,
-    compute_scores,
     find_neighbours,
     fit_context,
-    score_kernel,
     searched,
 )
+from contexture.score_jobs import Scoring, compute_scores, score_kernel
 from contexture.store import Store
 from contexture.store.features import read_features, read_targets
 from contexture.store.moments import prepare_moments, prepare_tasks
@@ -182,28 +181,24 @@ def score_context(
     store = Store(url)
     stage = f"{plan.context}: spectrum and scores"
     tasks_key = _tasks_key(store, features_key)
-    settings = {**settings, "route": plan.route, "left_functions": plan.left_functions}
-    described = {**settings, "features": features_key, "targets": tasks_key}
+    described = {
+        **settings, "route": plan.route, "left_functions": plan.left_functions,
+        "features": features_key, "targets": tasks_key,
+    }  # fmt: skip
     key = result_key(operator_key, described)
     description = {"description": plan.resolved.model_dump(mode="json")}
     if not force and reuse_context(store, run, plan.context, key, description):
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{plan.context}"
-    settings |= {"threads": threads, "stage": stage}
-    arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
-    job: Any
-    if plan.route == "moments":
-        job, arguments = score_moments, (*arguments, tasks_key)
-    else:
-        settings["memory"] = plan.solver_bytes or None
-        job = score_kernel if plan.route == "matrix-free" else compute_scores
-    client = distributed.get_client()
+    scoring = Scoring(
+        url, run, features_key, operator_key, tasks_key, key, plan.resolved,
+        left_functions=plan.left_functions, memory=plan.solver_bytes or None,
+        threads=threads, stage=stage, **settings,
+    )  # fmt: skip
     if plan.route == "distributed":
         with worker_errors(stage):
-            return compute_scores(
-                *arguments, key, plan.resolved, settings, client, partial(tell, stage)
-            )
-    future = client.submit(
-        job, *arguments, key, plan.resolved, settings, pure=False, retries=2, priority=1
-    )
+            return compute_scores(scoring, distributed.get_client(), partial(tell, stage))
+    jobs = {"moments": score_moments, "matrix-free": score_kernel}
+    job = jobs.get(plan.route, compute_scores)
+    future = distributed.get_client().submit(job, scoring, pure=False, retries=2, priority=1)
     return str(gather(stage, [future])[0])

@@ -20,7 +20,7 @@ LAYERS = [
     {"estimators", "scores"},
     {"evaluation", "ranking", "streaming"},
     {"store"},
-    {"jobs", "preflight", "report", "streamed_jobs"},
+    {"jobs", "preflight", "report", "score_jobs", "streamed_jobs"},
 ]
 APART = [("readers", "contexts"), ("contexts", "readers"), ("scores", "estimators"),
          ("estimators", "scores"), ("jobs", "report"), ("report", "jobs")]  # fmt: skip
