@@ -164,7 +164,7 @@ def _solve_parts(
         return found
     rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
     M = M if large.all() else M[rows][:, columns]
-    r, c = local_order(M)
+    r, c = map(np.arange, M.shape) if settings.ordered else local_order(M)
     every = operator.shape[1]
     del M
     rows, columns = rows[r], columns[c]
