@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import distributed
+import numpy as np
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.knn import Knn
 from contexture.contexts.masked import MaskedKnn
 from contexture.inputs import Features
+from contexture.order import Order, in_order
 from contexture.store.base import Store
 from contexture.store.features import read_features
 from contexture.store.neighbours import (
@@ -20,6 +22,7 @@ from contexture.store.neighbours import (
     write_neighbours,
 )
 from contexture.store.operators import write_block
+from contexture.store.orders import read_order
 
 PROGRESS_TOPIC = "contexture-progress"
 """Under which workers tell how far a long job is: (stage, done, total)."""
@@ -33,27 +36,76 @@ def searched(context: Context, features: Features) -> bool:
     return isinstance(context, Knn | MaskedKnn) and context.approximates(features.shape[0])
 
 
-def find_neighbours(url: str, features_key: str, context: Context, seed: int) -> str:
-    """Search the neighbours of all rows and write them, if they are not there; their key."""
+def find_neighbours(
+    url: str, features_key: str, context: Context, seed: int, ordered: bool = False
+) -> Searched:
+    """Search the neighbours of all rows and write them, if they are not there; their key.
+
+    Parameters
+    ----------
+    url, features_key : str
+        Where things are in the store.
+    context : Context
+    seed : int
+    ordered : bool
+        Whether they are written in a local order.
+    """
     store = Store(url)
     features = read_features(store, features_key)
-    key = neighbours_key(context, features, seed)
-    if isinstance(context, Knn | MaskedKnn) and not has_neighbours(store, key):
+    key, plain = (neighbours_key(context, features, seed, o) for o in (ordered, False))
+    if not isinstance(context, Knn | MaskedKnn) or has_neighbours(store, key):
+        return key
+    details: Mapping[str, Any]
+    if has_neighbours(store, plain):
+        stored, details, _ = read_neighbours(store, plain)
+        positions = np.asarray(stored[:])
+    else:
         found = context.find_neighbours(features, seed)
-        write_neighbours(store, key, found.positions, found.details)
+        positions, details = found.positions, found.details
+    order = None
+    if ordered:
+        order = Order.of_neighbours(positions, getattr(context, "n_masks", 1))
+        positions = order.sorted(positions)
+    write_neighbours(store, key, positions, details, order)
     return key
 
 
+def find_order(url: str, features_key: str, context: Context, seed: int) -> Order:
+    """Find a local order of a context that comes as a whole matrix."""
+    features = read_features(Store(url), features_key)
+    return Order.of_evidence(context.fit(features, seed))
+
+
 def fit_context(
-    url: str, features_key: str, context: Context, seed: int, found: Searched | None = None
+    url: str,
+    features_key: str,
+    context: Context,
+    seed: int,
+    found: Searched | None = None,
+    operator_key: str | None = None,
 ) -> ConditionalRows:
-    """Fit a context on the features in the store; lost with a worker, it is fitted again."""
+    """Fit a context on the features in the store; lost with a worker, it is fitted again.
+
+    Parameters
+    ----------
+    url, features_key : str
+        Where things are in the store.
+    context : Context
+    seed : int
+    found : str, optional
+        Key of neighbours; the rows come in their order.
+    operator_key : str, optional
+        Of an operator that is laid out; the rows come in its order.
+    """
     store = Store(url)
     features = read_features(store, features_key)
     if found is None or not isinstance(context, Knn | MaskedKnn):
-        return context.fit(features, seed)
-    positions, details = read_neighbours(store, found)
-    return context.fit_found(features, positions, details, seed)
+        evidence = context.fit(features, seed)
+        order = read_order(store.find(f"operators/{operator_key}")) if operator_key else None
+    else:
+        positions, details, order = read_neighbours(store, found)
+        evidence = context.fit_found(features, positions, details, seed)
+    return evidence if order is None else in_order(evidence, order)
 
 
 def telling(stage: str) -> Callable[[int, int], None] | None:

@@ -22,11 +22,12 @@ from contexture.evaluation import Evaluation, evaluate
 from contexture.jobs import telling
 from contexture.lazy import EvidenceBlocks
 from contexture.operator import ExpectationOperator
+from contexture.order import Order
 from contexture.scores.association import Sampled
 from contexture.spectrum import Spectrum
-from contexture.store.base import Store, attributes_of
+from contexture.store.base import Store
 from contexture.store.features import read_features, read_targets
-from contexture.store.operators import read_operator
+from contexture.store.operators import open_operator
 from contexture.store.results import write_context
 from contexture.streaming import sampled_association
 
@@ -122,8 +123,9 @@ def compute_scores(
     str
         Path of the context's group.
     """
-    store, url = scoring.store, scoring.url
-    operator = read_operator(store, scoring.operator_key)
+    url = scoring.url
+    stored = open_operator(scoring.store, scoring.operator_key)
+    operator = stored.operator
     with ExitStack() as stack:
         products: Any = None
         if client is None:
@@ -145,9 +147,9 @@ def compute_scores(
             workspace=None if "://" in url else Path(url),
             progress=progress or telling(scoring.stage),
             products=products,
+            ordered=stored.order is not None,
         )
-    details = attributes_of(store.find(f"operators/{scoring.operator_key}")).get("details", {})
-    return _score(scoring, operator, spectrum, details)
+    return _score(scoring, operator, spectrum, stored.details, order=stored.order)
 
 
 def score_kernel(scoring: Scoring) -> str:
@@ -184,6 +186,7 @@ def _score(
     spectrum: Spectrum,
     details: Mapping[str, Any],
     sampled: tuple[Sampled, Sampled] | None = None,
+    order: Order | None = None,
 ) -> str:
     evaluation = evaluate(
         operator,
@@ -195,5 +198,6 @@ def _score(
         rank_kept=scoring.rank_kept,
         seed=scoring.seed,
         sampled=sampled,
+        order=order,
     )
     return scoring.write(evaluation, details, scoring.left_functions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,15 +18,17 @@ from contexture.jobs import (
     Searched,
     compute_block,
     find_neighbours,
+    find_order,
     fit_context,
     searched,
 )
+from contexture.order import OrderedRows, in_order
 from contexture.score_jobs import Scoring, compute_scores, score_kernel
 from contexture.store import Store
 from contexture.store.features import read_features, read_targets
 from contexture.store.moments import prepare_moments, prepare_tasks
 from contexture.store.neighbours import neighbours_key
-from contexture.store.operators import prepare_operator
+from contexture.store.operators import is_whole, prepare_operator
 from contexture.store.results import result_key, reuse_context
 from contexture.streamed_jobs import compute_moments, fit_draws, score_moments, target_shifts
 from tasks.progress import gather, tell, worker_errors
@@ -43,7 +46,7 @@ def _operator_key(features: Features, plan: ContextPlan, seed: int) -> str:
     identity = plan.resolved.identity(features, seed)
     if plan.route == "moments":
         return f"{identity}-moments-{plan.draws}-{plan.chunk_rows}"
-    return f"{identity}-{plan.chunk_rows}"
+    return f"{identity}-{plan.chunk_rows}" + ("-local" if plan.ordered else "")
 
 
 @task(name="discard", cache_policy=NO_CACHE)
@@ -55,8 +58,10 @@ def discard_operators(url: str, features_key: str, plans: Sequence[ContextPlan],
     store = Store(url)
     features = read_features(store, features_key)
     for plan in plans:
-        store.remove(f"operators/{_operator_key(features, plan, seed)}")
-        store.remove(f"neighbours/{neighbours_key(plan.resolved, features, seed)}")
+        for each in {plan, replace(plan, ordered=False)}:
+            store.remove(f"operators/{_operator_key(features, each, seed)}")
+            key = neighbours_key(plan.resolved, features, seed, each.ordered)
+            store.remove(f"neighbours/{key}")
 
 
 @task(name="operator", task_run_name="operator-{plan.context}", cache_policy=NO_CACHE)
@@ -66,6 +71,10 @@ def estimate_operator(url: str, features_key: str, plan: ContextPlan, seed: int)
     features = read_features(store, features_key)
     key = _operator_key(features, plan, seed)
     stage = f"{plan.context}: operator"
+    plain = _operator_key(features, replace(plan, ordered=False), seed)
+    if plan.ordered and is_whole(store, plain):
+        tell(stage, 1, 1)
+        return plain  # as good, and there
     if plan.route == "matrix-free":
         return key  # nothing is stored: rows are computed where they are needed
     # Two contexts may come to the same operator (equal files, say): one computes, one waits.
@@ -89,12 +98,18 @@ def _estimate_rows(
     context, client = plan.resolved, distributed.get_client()
     found: Searched | None = None
     if searched(context, features):
-        found = neighbours_key(context, features, seed)
+        found = neighbours_key(context, features, seed, plan.ordered)
         search = client.submit(
-            find_neighbours, store.url, features_key, context, seed, pure=False, retries=2
-        )
+            find_neighbours, store.url, features_key, context, seed, plan.ordered,
+            pure=False, retries=2,
+        )  # fmt: skip
         gather(f"{plan.context}: neighbours", [search])
-    evidence = fit_context(store.url, features_key, context, seed, found)
+    evidence = fit_context(store.url, features_key, context, seed, found, key)
+    if plan.ordered and not isinstance(evidence, OrderedRows):
+        search = client.submit(
+            find_order, store.url, features_key, context, seed, pure=False, retries=2
+        )
+        evidence = in_order(evidence, gather(f"{plan.context}: order", [search])[0])
     missing = prepare_operator(store, key, evidence, plan.chunk_rows)
     del evidence
     if not missing:
@@ -103,7 +118,7 @@ def _estimate_rows(
     # References and edges go to every worker once, not with every block. As the result of a
     # job they can be had again if the worker that holds them dies; scattered data could not.
     shared = client.submit(
-        fit_context, store.url, features_key, context, seed, found, pure=False, retries=2
+        fit_context, store.url, features_key, context, seed, found, key, pure=False, retries=2
     )
     gather(
         stage,

@@ -18,7 +18,7 @@ LAYERS = [
     {"lazy", "moments", "operator", "task_moments"},
     {"spectrum"},
     {"estimators", "scores"},
-    {"evaluation", "ranking", "streaming"},
+    {"evaluation", "order", "ranking", "streaming"},
     {"store"},
     {"jobs", "preflight", "report", "score_jobs", "streamed_jobs"},
 ]
