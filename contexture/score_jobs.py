@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import distributed
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from contexture.contexts.base import Context
@@ -27,6 +28,7 @@ from contexture.scores.association import Sampled
 from contexture.spectrum import Spectrum
 from contexture.store.base import Store
 from contexture.store.features import read_features, read_targets
+from contexture.store.left import prepare_left
 from contexture.store.operators import open_operator
 from contexture.store.results import write_context
 from contexture.streaming import sampled_association
@@ -85,9 +87,11 @@ class Scoring:
         """Of the group of the results."""
         return f"runs/{self.run}/contexts/{self.context.label}"
 
-    def write(self, evaluation: Evaluation, details: Mapping[str, Any], left: bool) -> str:
-        """Write the results into the run; ``left`` if they hold functions on the inputs."""
-        ids = read_features(self.store, self.features_key).names if left else None
+    def write(self, evaluation: Evaluation, details: Mapping[str, Any]) -> str:
+        """Write the results into the run; left functions that are wanted and not there follow."""
+        ids = read_features(self.store, self.features_key).ids
+        there = evaluation.spectrum.left.shape[1] == evaluation.spectrum.right.shape[1]
+        follow = self.left_functions and not there
         attributes = {
             "description": self.context.model_dump(mode="json"),
             "operator": self.operator_key,
@@ -97,9 +101,11 @@ class Scoring:
             "details": dict(details),
         }
         write_context(
-            self.store, self.run, self.context.label, self.context.family, evaluation, ids,
-            self.result_key, attributes,
+            self.store, self.run, self.context.label, self.context.family, evaluation,
+            np.asarray(ids[:]) if there else None, self.result_key, attributes, not follow,
         )  # fmt: skip
+        if follow:
+            prepare_left(self.store, self.path, ids)
         return self.path
 
 
@@ -200,4 +206,4 @@ def _score(
         sampled=sampled,
         order=order,
     )
-    return scoring.write(evaluation, details, scoring.left_functions)
+    return scoring.write(evaluation, details)

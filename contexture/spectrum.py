@@ -13,6 +13,8 @@ from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
 
+LEFT_NAME = "left singular functions mu_i on the inputs"
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -157,7 +159,7 @@ class Spectrum:
             samples = np.arange(len(self.left)) if ids is None else ids
             data["left"] = (("sample", "function"), self.left)
             data = data.assign_coords(sample=samples)
-            data["left"].attrs = {"long_name": "left singular functions mu_i on the inputs"}
+            data["left"].attrs = {"long_name": LEFT_NAME}
         data["singular_value"].attrs = {
             "long_name": "singular value s_i of the expectation operator",
             "range": "0 to 1",

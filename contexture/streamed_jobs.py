@@ -6,14 +6,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
-from contexture.corpus import Target
 from contexture.moments import Moments, in_units, unit_of
 from contexture.score_jobs import Scoring
 from contexture.store.base import Store
-from contexture.store.features import count_observed, read_features, read_targets
+from contexture.store.features import COLUMN_ROWS, count_observed, read_features, read_targets
+from contexture.store.left import write_left
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
 from contexture.streaming import Draw, Task, evaluate_draws
 from contexture.task_moments import TaskMoments, sum_of, task_columns
@@ -149,13 +150,57 @@ def score_moments(scoring: Scoring) -> str:
         rank_kept=scoring.rank_kept,
         seed=scoring.seed,
     )
-    return scoring.write(evaluation, stored.details, left=False)
+    return scoring.write(evaluation, stored.details)
 
 
-def target_shifts(targets: Sequence[Target]) -> list[float]:
-    """Return a number near the middle of each numeric target; 0 for classes."""
-    shifts = []
-    for target in targets:
-        seen = target.values[~np.isnan(target.values)] if target.kind == "number" else ()
-        shifts.append(float(np.median(seen)) if len(seen) else 0.0)
-    return shifts
+def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: int) -> int:
+    """Stream some rows once more and write their left functions, P·ν / s (theory.md §1).
+
+    Parameters
+    ----------
+    scoring : Scoring
+        Whose results are written but for these.
+    evidence : ConditionalRows
+        Over the first draw of the references, to which the functions belong.
+    start, stop : int
+        The rows of a block.
+    """
+    store = scoring.store
+    kept = np.flatnonzero(StoredMoments(store, scoring.operator_key).marginals(0).sum(axis=0) > 0)
+    data = store.read(scoring.path)
+    right = data["right"].to_numpy()
+    # As `Spectrum.extend`: over several draws, the values are their means.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        functions = right / data["singular_value"].to_numpy()[: right.shape[1]]
+    values = np.empty((stop - start, right.shape[1]))
+    for first, last in _windows(evidence, start, stop):
+        windowed = within(evidence, first, last)
+        for low, high in _tiles(first, last, evidence.shape[1]):
+            rows = windowed.rows(low, high)[:, kept]
+            values[low - start : high - start] = rows @ functions
+    write_left(store, scoring.path, start, values)
+    return start
+
+
+def find_shifts(url: str, features_key: str) -> list[float]:
+    """Find a number near the middle of each numeric target, chunk by chunk; 0 for classes.
+
+    The median of the medians of the chunks: what is subtracted only has to be near.
+    """
+    store = Store(url)
+    n = int(read_features(store, features_key).shape[0])
+    medians = [
+        [
+            _median(target.values) if target.kind == "number" else 0.0
+            for target in read_targets(store, features_key, slice(start, start + COLUMN_ROWS))
+        ]
+        for start in range(0, n, COLUMN_ROWS)
+    ]
+    found = np.asarray([_median(column) for column in zip(*medians, strict=True)])
+    return [float(shift) for shift in np.nan_to_num(found)]
+
+
+def _median(values: npt.ArrayLike) -> float:
+    seen = np.asarray(values, dtype=np.float64)
+    seen = seen[~np.isnan(seen)]
+    return float(np.median(seen)) if len(seen) else float("nan")

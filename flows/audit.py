@@ -18,10 +18,11 @@ from flows.cluster import cores, machine_of, open_cluster
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from flows.signals import uninterrupted
-from tasks.contexts import discard_operators, estimate_operator, score_context
+from tasks.contexts import discard_operators, estimate_operator
 from tasks.corpus import check, fit_all, write_corpus
 from tasks.progress import hear_workers
 from tasks.publish import publish_artifacts, write_report_file
+from tasks.scores import score_context
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray", "prefect")
 """Packages whose versions are kept with every run."""

@@ -1,12 +1,10 @@
-"""Stages of one context: its operator, block by block, and its scores."""
+"""The first stage of a context: its operator, block by block."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import distributed
 from prefect import task
@@ -23,15 +21,17 @@ from contexture.jobs import (
     searched,
 )
 from contexture.order import OrderedRows, in_order
-from contexture.score_jobs import Scoring, compute_scores, score_kernel
 from contexture.store import Store
-from contexture.store.features import read_features, read_targets
-from contexture.store.moments import prepare_moments, prepare_tasks
+from contexture.store.features import read_features, read_targets, targets_key
+from contexture.store.moments import prepare_moments, prepare_tasks, stored_shifts
 from contexture.store.neighbours import neighbours_key
 from contexture.store.operators import is_whole, prepare_operator
-from contexture.store.results import result_key, reuse_context
-from contexture.streamed_jobs import compute_moments, fit_draws, score_moments, target_shifts
-from tasks.progress import gather, tell, worker_errors
+from contexture.streamed_jobs import (
+    compute_moments,
+    find_shifts,
+    fit_draws,
+)
+from tasks.progress import gather, tell
 
 _locks: dict[tuple[str, str], threading.Lock] = {}
 _locks_lock = threading.Lock()
@@ -140,15 +140,18 @@ def _estimate_moments(
 ) -> None:
     arguments = (store.url, features_key, plan.resolved, seed, plan.draws)
     missing = set(prepare_moments(store, key, fit_draws(*arguments), plan.chunk_rows))
-    targets = read_targets(store, features_key)
-    tasks_key = _tasks_key(store, features_key)
-    shifts = target_shifts(targets)
-    untold = set(prepare_tasks(store, key, tasks_key, targets, shifts)) if targets else set()
-    del targets
+    targets = read_targets(store, features_key, slice(0, 0))
+    tasks_key = targets_key(store, features_key)
+    client = distributed.get_client()
+    untold, shifts = set[int](), stored_shifts(store, key, tasks_key)
+    if targets:
+        if shifts is None:
+            job = client.submit(find_shifts, store.url, features_key, pure=False, retries=2)
+            shifts = gather(f"{plan.context}: targets", [job])[0]
+        untold = set(prepare_tasks(store, key, tasks_key, targets, shifts))
     if not missing | untold:
         tell(stage, 1, 1)
         return
-    client = distributed.get_client()
     shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
     gather(
         stage,
@@ -160,7 +163,7 @@ def _estimate_moments(
                 key,
                 tasks_key,
                 shared,
-                shifts,
+                shifts or [],
                 block * plan.chunk_rows,
                 min((block + 1) * plan.chunk_rows, plan.rows),
                 block,
@@ -172,48 +175,3 @@ def _estimate_moments(
             for block in sorted(missing | untold)
         ],
     )
-
-
-def _tasks_key(store: Store, features_key: str) -> str:
-    return str(store.group(f"features/{features_key}").attrs["targets_fingerprint"])
-
-
-@task(name="scores", task_run_name="scores-{plan.context}", cache_policy=NO_CACHE)
-def score_context(
-    url: str,
-    run: str,
-    features_key: str,
-    operator_key: str,
-    plan: ContextPlan,
-    settings: dict[str, Any],
-    threads: int,
-    force: bool,
-) -> str:
-    """Decompose and score a context on Dask, or take over equal results; returns its path.
-
-    ``threads`` may be used by it; they are not part of what decides the results.
-    """
-    store = Store(url)
-    stage = f"{plan.context}: spectrum and scores"
-    tasks_key = _tasks_key(store, features_key)
-    described = {
-        **settings, "route": plan.route, "left_functions": plan.left_functions,
-        "features": features_key, "targets": tasks_key,
-    }  # fmt: skip
-    key = result_key(operator_key, described)
-    description = {"description": plan.resolved.model_dump(mode="json")}
-    if not force and reuse_context(store, run, plan.context, key, description):
-        tell(stage, 1, 1)
-        return f"runs/{run}/contexts/{plan.context}"
-    scoring = Scoring(
-        url, run, features_key, operator_key, tasks_key, key, plan.resolved,
-        left_functions=plan.left_functions, memory=plan.solver_bytes or None,
-        threads=threads, stage=stage, **settings,
-    )  # fmt: skip
-    if plan.route == "distributed":
-        with worker_errors(stage):
-            return compute_scores(scoring, distributed.get_client(), partial(tell, stage))
-    jobs = {"moments": score_moments, "matrix-free": score_kernel}
-    job = jobs.get(plan.route, compute_scores)
-    future = distributed.get_client().submit(job, scoring, pure=False, retries=2, priority=1)
-    return str(gather(stage, [future])[0])

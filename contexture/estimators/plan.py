@@ -132,7 +132,8 @@ def plan_context(
     room = None if machine is None else machine.room
     route = choose_route(chosen, extent, rank, options, room)
     left = options.left_functions == "always" or (
-        options.left_functions == "auto" and n <= LEFT_ROWS
+        # Moments have no rows at hand: the functions cost another pass.
+        options.left_functions == "auto" and n <= LEFT_ROWS and route != "moments"
     )
     draws = (options.draws or DRAWS) if route == "moments" else 1
     kept = min(rank, rank_kept)
@@ -141,7 +142,7 @@ def plan_context(
         extent,
         D=D,
         rank=rank,
-        left=kept if left and route != "moments" else 0,
+        left=kept if left else 0,
         draws=draws,
         chunk_rows=chunk_rows,
         double=options.tolerance < 1e-6,
@@ -161,7 +162,7 @@ def plan_context(
         nonzeros=extent.nonzeros,
         draws=draws,
         rank=rank,
-        left_functions=left and route != "moments",
+        left_functions=left,
         ordered=ordered,
         search_bytes=search,
         **{**vars(costs), "memory_bytes": memory},
