@@ -115,9 +115,11 @@ def evaluate(
     if sampled is None:
         deviation = kernel_deviation(operator, seed=seed, places=places)
         sampled = deviation, lipschitz_constant(operator, X, seed=seed, places=places)
-    if order is not None:
-        targets = [replace(target, values=target.values[order.rows]) for target in targets]
-    scores = tuple(_score_target(operator, kept, target) for target in targets)
+    scores = []
+    for target in targets:
+        values = target.values if order is None else target.values[order.rows]
+        score = _score_target(operator, kept, replace(target, values=values))
+        scores.append(replace(score, target=target))
     return Evaluation(
         spectrum=kept if order is None else order.restored(kept),
         usefulness=useful,
@@ -125,7 +127,7 @@ def evaluate(
         association=verdict(rate, useful.max_rank, useful.abstention),
         kernel_deviation=sampled[0],
         lipschitz=sampled[1],
-        targets=scores,
+        targets=tuple(scores),
     )
 
 

@@ -124,6 +124,7 @@ def test_all_scores_are_the_same_in_any_order(n: int, m: int) -> None:
         assert b.value == pytest.approx(a.value, abs=1e-10)
         assert b.standard_error == pytest.approx(a.standard_error, abs=1e-10, nan_ok=True)
     assert two.usefulness.value == pytest.approx(one.usefulness.value, abs=1e-10)
+    assert [score.target for score in two.targets] == list(targets)
     for a, b in zip(one.targets, two.targets, strict=True):
         for c, d in zip((a.pooled, *a.classes), (b.pooled, *b.classes), strict=True):
             np.testing.assert_allclose(d.energy, c.energy, atol=1e-10)
