@@ -139,10 +139,15 @@ def _estimate_moments(
     stage: str,
 ) -> None:
     arguments = (store.url, features_key, plan.resolved, seed, plan.draws)
-    missing = set(prepare_moments(store, key, fit_draws(*arguments), plan.chunk_rows))
     targets = read_targets(store, features_key, slice(0, 0))
     tasks_key = targets_key(store, features_key)
     client = distributed.get_client()
+    # Fitted on a worker, once: the names of millions of rows are hashed for it.
+    shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
+    laid_out = client.submit(
+        prepare_moments, store, key, shared, plan.chunk_rows, pure=False, retries=2
+    )
+    missing = set(gather(f"{plan.context}: references", [laid_out])[0])
     untold, shifts = set[int](), stored_shifts(store, key, tasks_key)
     if targets:
         if shifts is None:
@@ -152,7 +157,6 @@ def _estimate_moments(
     if not missing | untold:
         tell(stage, 1, 1)
         return
-    shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
     gather(
         stage,
         [

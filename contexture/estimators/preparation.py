@@ -9,8 +9,8 @@ from contexture.contexts.knn import Knn
 from contexture.contexts.masked import MaskedKnn
 
 ORDER_NEIGHBOURS = 8
-"""Neighbours of a row, the nearest ones, that decide its place in a local order. With 16 or 30 it is
-no better (100 000 rows, 3 and 16 features), and takes the more memory."""
+"""Neighbours of a row, the nearest ones, that decide its place in a local order. With 16 or 30
+it is no better (100 000 rows, 3 and 16 features), and takes the more memory."""
 
 ORDER_ENTRY = 80
 """Bytes that finding an order takes for every entry that is looked at. Measured: 74 to 79 beyond
