@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contexture.corpus import Target
 from contexture.inputs import FloatArray, RowsOfX
 from contexture.operator import ExpectationOperator
+from contexture.order import Order
 from contexture.scores.association import (
     Association,
     Sampled,
@@ -81,6 +82,7 @@ def evaluate(
     rank_kept: int = 128,
     seed: int = 0,
     sampled: tuple[Sampled, Sampled] | None = None,
+    order: Order | None = None,
 ) -> Evaluation:
     """Compute every score of a context.
 
@@ -91,7 +93,7 @@ def evaluate(
     spectrum : Spectrum
         Of that operator, with at least ``max_rank`` values if they exist.
     X : array of shape (n, D)
-        The inputs, for the Lipschitz constant.
+        The inputs, for the Lipschitz constant; in the order of the corpus, as ``targets`` are.
     targets : sequence of Target
         Tasks.
     max_rank, beta
@@ -102,21 +104,30 @@ def evaluate(
         Seed of the samples that some scores are taken on.
     sampled : (Sampled, Sampled), optional
         Kernel deviation and Lipschitz constant, where they are known already.
+    order : Order, optional
+        That of the operator and its spectrum, if it is not the corpus's; the spectrum that is
+        given back has the corpus's.
     """
+    places = None if order is None else order.places
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
     kept = spectrum.truncated(rank_kept)
     if sampled is None:
-        deviation = kernel_deviation(operator, seed=seed)
-        sampled = deviation, lipschitz_constant(operator, X, seed=seed)
+        deviation = kernel_deviation(operator, seed=seed, places=places)
+        sampled = deviation, lipschitz_constant(operator, X, seed=seed, places=places)
+    scores = []
+    for target in targets:
+        values = target.values if order is None else target.values[order.rows]
+        score = _score_target(operator, kept, replace(target, values=values))
+        scores.append(replace(score, target=target))
     return Evaluation(
-        spectrum=kept,
+        spectrum=kept if order is None else order.restored(kept),
         usefulness=useful,
         decay_rate=rate,
         association=verdict(rate, useful.max_rank, useful.abstention),
         kernel_deviation=sampled[0],
         lipschitz=sampled[1],
-        targets=tuple(_score_target(operator, kept, target) for target in targets),
+        targets=tuple(scores),
     )
 
 

@@ -10,8 +10,9 @@ import numpy as np
 from contexture.contexts.base import Context
 from contexture.corpus import Corpus
 from contexture.encodings import OneHot, Scaled
+from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import ContextPlan, Machine, plan_context
+from contexture.estimators.plan import ContextPlan, plan_context
 from contexture.features import Recipe
 from contexture.inputs import Features
 

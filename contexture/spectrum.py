@@ -13,6 +13,8 @@ from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
 
+LEFT_NAME = "left singular functions mu_i on the inputs"
+
 
 @dataclass(frozen=True)
 class Spectrum:
@@ -157,7 +159,7 @@ class Spectrum:
             samples = np.arange(len(self.left)) if ids is None else ids
             data["left"] = (("sample", "function"), self.left)
             data = data.assign_coords(sample=samples)
-            data["left"].attrs = {"long_name": "left singular functions mu_i on the inputs"}
+            data["left"].attrs = {"long_name": LEFT_NAME}
         data["singular_value"].attrs = {
             "long_name": "singular value s_i of the expectation operator",
             "range": "0 to 1",
@@ -195,6 +197,10 @@ def fix_signs_in_place(left: FloatArray, right: FloatArray) -> None:
     if deciding.size == 0:
         return
     # Comparisons with NaN are false: such columns keep their sign.
-    signs = np.where(-deciding.min(axis=0) > deciding.max(axis=0), -1.0, 1.0)
+    least, most = deciding.min(axis=0), deciding.max(axis=0)
+    signs = np.where(-least > most, -1.0, 1.0)
+    for i in np.flatnonzero(-least == most):  # the first of them decides
+        if deciding[:, i].argmin() < deciding[:, i].argmax():
+            signs[i] = -1.0
     left *= signs[: left.shape[1]]
     right *= signs

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
-from contexture.corpus import Target
 from contexture.moments import Moments, in_units, unit_of
+from contexture.score_jobs import Scoring
 from contexture.store.base import Store
-from contexture.store.features import count_observed, read_features, read_targets
+from contexture.store.features import COLUMN_ROWS, count_observed, read_features, read_targets
+from contexture.store.left import write_left
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
-from contexture.store.results import write_context
 from contexture.streaming import Draw, Task, evaluate_draws
 from contexture.task_moments import TaskMoments, sum_of, task_columns
 
@@ -115,27 +116,18 @@ def _sum_targets(parts: Sequence[Sequence[TaskMoments]]) -> list[TaskMoments]:
     return [sum_of([part[number] for part in parts]) for number in range(len(parts[0]))]
 
 
-def score_moments(
-    url: str,
-    run: str,
-    features_key: str,
-    key: str,
-    tasks_key: str,
-    result_key: str,
-    context: Context,
-    settings: dict[str, Any],
-) -> str:
+def score_moments(scoring: Scoring) -> str:
     """Decompose and score a context that is kept as moments; returns the path of its results."""
-    store = Store(url)
+    store, features_key = scoring.store, scoring.features_key
     features = read_features(store, features_key)
-    stored = StoredMoments(store, key)
+    stored = StoredMoments(store, scoring.operator_key)
     observed = count_observed(store, features_key)
     described = read_targets(store, features_key, slice(0, 0))
-    evidence = context.fit(features, settings["seed"])
+    evidence = scoring.context.fit(features, scoring.seed)
 
     def tasks(draw: int) -> list[Task]:
         return [
-            Task(target, stored.tasks(tasks_key, number, draw), observed[number])
+            Task(target, stored.tasks(scoring.targets_key, number, draw), observed[number])
             for number, target in enumerate(described)
         ]
 
@@ -153,28 +145,62 @@ def score_moments(
         ],
         evidence,
         features.X,
-        max_rank=settings["max_rank"],
-        beta=settings["beta"],
-        rank_kept=settings["rank_kept"],
-        seed=settings["seed"],
+        max_rank=scoring.max_rank,
+        beta=scoring.beta,
+        rank_kept=scoring.rank_kept,
+        seed=scoring.seed,
     )
-    attributes = {
-        "description": context.model_dump(mode="json"),
-        "operator": key,
-        "features": features_key,
-        "seed": settings["seed"],
-        "details": stored.details,
-    }
-    write_context(
-        store, run, context.label, context.family, evaluation, None, result_key, attributes
-    )
-    return f"runs/{run}/contexts/{context.label}"
+    return scoring.write(evaluation, stored.details)
 
 
-def target_shifts(targets: Sequence[Target]) -> list[float]:
-    """Return a number near the middle of each numeric target; 0 for classes."""
-    shifts = []
-    for target in targets:
-        seen = target.values[~np.isnan(target.values)] if target.kind == "number" else ()
-        shifts.append(float(np.median(seen)) if len(seen) else 0.0)
-    return shifts
+def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: int) -> int:
+    """Stream some rows once more and write their left functions, P·ν / s (theory.md §1).
+
+    Parameters
+    ----------
+    scoring : Scoring
+        Whose results are written but for these.
+    evidence : ConditionalRows
+        Over the first draw of the references, to which the functions belong.
+    start, stop : int
+        The rows of a block.
+    """
+    store = scoring.store
+    kept = np.flatnonzero(StoredMoments(store, scoring.operator_key).marginals(0).sum(axis=0) > 0)
+    data = store.read(scoring.path)
+    right = data["right"].to_numpy()
+    # As `Spectrum.extend`: over several draws, the values are their means.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        functions = right / data["singular_value"].to_numpy()[: right.shape[1]]
+    values = np.empty((stop - start, right.shape[1]))
+    for first, last in _windows(evidence, start, stop):
+        windowed = within(evidence, first, last)
+        for low, high in _tiles(first, last, evidence.shape[1]):
+            rows = windowed.rows(low, high)[:, kept]
+            values[low - start : high - start] = rows @ functions
+    write_left(store, scoring.path, start, values)
+    return start
+
+
+def find_shifts(url: str, features_key: str) -> list[float]:
+    """Find a number near the middle of each numeric target, chunk by chunk; 0 for classes.
+
+    The median of the medians of the chunks: what is subtracted only has to be near.
+    """
+    store = Store(url)
+    n = int(read_features(store, features_key).shape[0])
+    medians = [
+        [
+            _median(target.values) if target.kind == "number" else 0.0
+            for target in read_targets(store, features_key, slice(start, start + COLUMN_ROWS))
+        ]
+        for start in range(0, n, COLUMN_ROWS)
+    ]
+    found = np.asarray([_median(column) for column in zip(*medians, strict=True)])
+    return [float(shift) for shift in np.nan_to_num(found)]
+
+
+def _median(values: npt.ArrayLike) -> float:
+    seen = np.asarray(values, dtype=np.float64)
+    seen = seen[~np.isnan(seen)]
+    return float(np.median(seen)) if len(seen) else float("nan")

@@ -123,11 +123,9 @@ def evaluate_draws(
     """
     weights = evidence.input_weights
     spectra = [
-        moment_spectrum(d.total, max_rank, d.groups(), d.context_values, weights).truncated(
-            rank_kept
-        )
-        for d in draws
+        moment_spectrum(d.total, max_rank, d.groups(), d.context_values, weights) for d in draws
     ]
+    spectra = [each.truncated(rank_kept) for each in spectra]
     spectrum = _mean_spectrum(spectra)
     useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
@@ -148,15 +146,14 @@ def evaluate_draws(
             standard_error=float(summary.usefulness.standard_error),
             best_rank_standard_error=float(summary.best_rank.standard_error),
         )
-    p = draws[0].total.context_weights
-    deviation, lipschitz = sampled_association(p, evidence, X, seed)
+    sampled = sampled_association(draws[0].total.context_weights, evidence, X, seed)
     return Evaluation(
         spectrum=spectrum,
         usefulness=useful,
         decay_rate=rate,
         association=verdict(rate, useful.max_rank, useful.abstention),
-        kernel_deviation=deviation,
-        lipschitz=lipschitz,
+        kernel_deviation=sampled[0],
+        lipschitz=sampled[1],
         targets=tuple(
             _score_target(draws, spectra, number, len(weights))
             for number in range(len(draws[0].tasks))
@@ -212,9 +209,9 @@ def sampled_association(
     deviation = kernel_deviation(sampled, max_rows=len(positions), seed=seed)
     kernel = np.abs(sampled.kernel(np.arange(len(positions))) - 1.0)
     # Both x and x' are from the sample: twice the variance of the row means, to first order.
-    error = 2.0 * kernel.mean(axis=1).std(ddof=1) / np.sqrt(len(positions))
-    everything = len(positions) == len(weights)
-    deviation = replace(deviation, standard_error=0.0 if everything else float(error))
+    error = float(2.0 * kernel.mean(axis=1).std(ddof=1) / np.sqrt(len(positions)))
+    known = len(positions) == len(weights)
+    deviation = replace(deviation, standard_error=0.0 if known else error)
     return deviation, lipschitz_constant(sampled, points, max_rows=len(positions), seed=seed)
 
 

@@ -11,19 +11,18 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from contexture.contexts import AnyContext
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import Machine
 from contexture.readers import AnyReader
 from contexture.store import Store
-from contexture.store.place import free_disk
 from contexture.store.runs import begin_run, finish_run
-from flows.cluster import cores, memory_per_task, open_cluster
+from flows.cluster import cores, machine_of, open_cluster
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from flows.signals import uninterrupted
-from tasks.contexts import discard_operators, estimate_operator, score_context
+from tasks.contexts import discard_operators, estimate_operator
 from tasks.corpus import check, fit_all, write_corpus
 from tasks.progress import hear_workers
 from tasks.publish import publish_artifacts, write_report_file
+from tasks.scores import score_context
 
 PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray", "prefect")
 """Packages whose versions are kept with every run."""
@@ -83,7 +82,7 @@ def audit(
     )
     url = parameters.store_url
     # Looked at before workers are started: what can be refused is refused at once.
-    machine = Machine(memory=memory_per_task(parameters.cluster), disk=free_disk(url))
+    machine = machine_of(parameters.cluster, url)
     found = check(url, corpus, contexts, max_rank, rank_kept, chunk_rows, estimation, machine)
     plans = found.plans
     with open_cluster(parameters.cluster) as client:

@@ -12,12 +12,12 @@ from rich.console import Console
 import contexture
 from contexture.contexts import KINDS
 from contexture.errors import ConfigurationError, ContextureError
-from contexture.estimators.plan import Machine, require_room
+from contexture.estimators.machine import Machine
+from contexture.estimators.plan import require_room
 from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
 from contexture.store.base import require_store
-from contexture.store.place import free_disk
-from flows.cluster import describe, memory_per_task, silence
+from flows.cluster import describe, machine_of, silence
 from flows.configuration import load_parameters, validate_parameters
 from flows.live import ProgressListener
 from flows.parameters import AuditParameters
@@ -117,7 +117,7 @@ def _parameters(options: argparse.Namespace) -> AuditParameters:
 
 def _look(parameters: AuditParameters) -> tuple[Preflight, Machine]:
     require_store(parameters.store_url)
-    machine = Machine(memory_per_task(parameters.cluster), free_disk(parameters.store_url))
+    machine = machine_of(parameters.cluster, parameters.store_url)
     found = preflight(
         parameters.corpus.open(),
         parameters.contexts,

@@ -12,6 +12,8 @@ from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT
 
 from contexture.errors import ClusterError
+from contexture.estimators.machine import Machine
+from contexture.store.place import free_disk
 from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
 from flows.signals import no_interrupts
 
@@ -46,6 +48,12 @@ def memory_per_task(cluster: AnyCluster) -> int:
         return worker_memory(cluster) // cluster.threads
     with connect(cluster) as client:
         return client_memory(client)
+
+
+def machine_of(cluster: AnyCluster, store: str) -> Machine:
+    """Return what a plan may use of a cluster and of the disk under a store."""
+    threads = cluster.threads if isinstance(cluster, LocalCluster) else 1
+    return Machine(memory_per_task(cluster), free_disk(store), threads)
 
 
 def client_memory(client: distributed.Client) -> int:

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from contexture.contexts.base import Context
-from contexture.estimators.plan import Machine, gibibytes
+from contexture.estimators.machine import Machine, gibibytes
 from contexture.preflight import Preflight
 from contexture.store import Audit
 from flows.tables import NARROWEST, Columns, columns_of, print_table, total_width, widths_of

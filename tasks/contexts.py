@@ -1,11 +1,10 @@
-"""Stages of one context: its operator, block by block, and its scores."""
+"""The first stage of a context: its operator, block by block."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from dataclasses import replace
 
 import distributed
 from prefect import task
@@ -16,20 +15,23 @@ from contexture.inputs import Features
 from contexture.jobs import (
     Searched,
     compute_block,
-    compute_scores,
     find_neighbours,
+    find_order,
     fit_context,
-    score_kernel,
     searched,
 )
+from contexture.order import OrderedRows, in_order
 from contexture.store import Store
-from contexture.store.features import read_features, read_targets
-from contexture.store.moments import prepare_moments, prepare_tasks
+from contexture.store.features import read_features, read_targets, targets_key
+from contexture.store.moments import prepare_moments, prepare_tasks, stored_shifts
 from contexture.store.neighbours import neighbours_key
-from contexture.store.operators import prepare_operator
-from contexture.store.results import result_key, reuse_context
-from contexture.streamed_jobs import compute_moments, fit_draws, score_moments, target_shifts
-from tasks.progress import gather, tell, worker_errors
+from contexture.store.operators import is_whole, prepare_operator
+from contexture.streamed_jobs import (
+    compute_moments,
+    find_shifts,
+    fit_draws,
+)
+from tasks.progress import gather, tell
 
 _locks: dict[tuple[str, str], threading.Lock] = {}
 _locks_lock = threading.Lock()
@@ -44,7 +46,7 @@ def _operator_key(features: Features, plan: ContextPlan, seed: int) -> str:
     identity = plan.resolved.identity(features, seed)
     if plan.route == "moments":
         return f"{identity}-moments-{plan.draws}-{plan.chunk_rows}"
-    return f"{identity}-{plan.chunk_rows}"
+    return f"{identity}-{plan.chunk_rows}" + ("-local" if plan.ordered else "")
 
 
 @task(name="discard", cache_policy=NO_CACHE)
@@ -56,8 +58,10 @@ def discard_operators(url: str, features_key: str, plans: Sequence[ContextPlan],
     store = Store(url)
     features = read_features(store, features_key)
     for plan in plans:
-        store.remove(f"operators/{_operator_key(features, plan, seed)}")
-        store.remove(f"neighbours/{neighbours_key(plan.resolved, features, seed)}")
+        for each in {plan, replace(plan, ordered=False)}:
+            store.remove(f"operators/{_operator_key(features, each, seed)}")
+            key = neighbours_key(plan.resolved, features, seed, each.ordered)
+            store.remove(f"neighbours/{key}")
 
 
 @task(name="operator", task_run_name="operator-{plan.context}", cache_policy=NO_CACHE)
@@ -67,6 +71,10 @@ def estimate_operator(url: str, features_key: str, plan: ContextPlan, seed: int)
     features = read_features(store, features_key)
     key = _operator_key(features, plan, seed)
     stage = f"{plan.context}: operator"
+    plain = _operator_key(features, replace(plan, ordered=False), seed)
+    if plan.ordered and is_whole(store, plain):
+        tell(stage, 1, 1)
+        return plain  # as good, and there
     if plan.route == "matrix-free":
         return key  # nothing is stored: rows are computed where they are needed
     # Two contexts may come to the same operator (equal files, say): one computes, one waits.
@@ -90,12 +98,18 @@ def _estimate_rows(
     context, client = plan.resolved, distributed.get_client()
     found: Searched | None = None
     if searched(context, features):
-        found = neighbours_key(context, features, seed)
+        found = neighbours_key(context, features, seed, plan.ordered)
         search = client.submit(
-            find_neighbours, store.url, features_key, context, seed, pure=False, retries=2
-        )
+            find_neighbours, store.url, features_key, context, seed, plan.ordered,
+            pure=False, retries=2,
+        )  # fmt: skip
         gather(f"{plan.context}: neighbours", [search])
-    evidence = fit_context(store.url, features_key, context, seed, found)
+    evidence = fit_context(store.url, features_key, context, seed, found, key)
+    if plan.ordered and not isinstance(evidence, OrderedRows):
+        search = client.submit(
+            find_order, store.url, features_key, context, seed, pure=False, retries=2
+        )
+        evidence = in_order(evidence, gather(f"{plan.context}: order", [search])[0])
     missing = prepare_operator(store, key, evidence, plan.chunk_rows)
     del evidence
     if not missing:
@@ -104,7 +118,7 @@ def _estimate_rows(
     # References and edges go to every worker once, not with every block. As the result of a
     # job they can be had again if the worker that holds them dies; scattered data could not.
     shared = client.submit(
-        fit_context, store.url, features_key, context, seed, found, pure=False, retries=2
+        fit_context, store.url, features_key, context, seed, found, key, pure=False, retries=2
     )
     gather(
         stage,
@@ -125,17 +139,24 @@ def _estimate_moments(
     stage: str,
 ) -> None:
     arguments = (store.url, features_key, plan.resolved, seed, plan.draws)
-    missing = set(prepare_moments(store, key, fit_draws(*arguments), plan.chunk_rows))
-    targets = read_targets(store, features_key)
-    tasks_key = _tasks_key(store, features_key)
-    shifts = target_shifts(targets)
-    untold = set(prepare_tasks(store, key, tasks_key, targets, shifts)) if targets else set()
-    del targets
+    targets = read_targets(store, features_key, slice(0, 0))
+    tasks_key = targets_key(store, features_key)
+    client = distributed.get_client()
+    # Fitted on a worker, once: the names of millions of rows are hashed for it.
+    shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
+    laid_out = client.submit(
+        prepare_moments, store, key, shared, plan.chunk_rows, pure=False, retries=2
+    )
+    missing = set(gather(f"{plan.context}: references", [laid_out])[0])
+    untold, shifts = set[int](), stored_shifts(store, key, tasks_key)
+    if targets:
+        if shifts is None:
+            job = client.submit(find_shifts, store.url, features_key, pure=False, retries=2)
+            shifts = gather(f"{plan.context}: targets", [job])[0]
+        untold = set(prepare_tasks(store, key, tasks_key, targets, shifts))
     if not missing | untold:
         tell(stage, 1, 1)
         return
-    client = distributed.get_client()
-    shared = client.submit(fit_draws, *arguments, pure=False, retries=2)
     gather(
         stage,
         [
@@ -146,7 +167,7 @@ def _estimate_moments(
                 key,
                 tasks_key,
                 shared,
-                shifts,
+                shifts or [],
                 block * plan.chunk_rows,
                 min((block + 1) * plan.chunk_rows, plan.rows),
                 block,
@@ -158,52 +179,3 @@ def _estimate_moments(
             for block in sorted(missing | untold)
         ],
     )
-
-
-def _tasks_key(store: Store, features_key: str) -> str:
-    return str(store.group(f"features/{features_key}").attrs["targets_fingerprint"])
-
-
-@task(name="scores", task_run_name="scores-{plan.context}", cache_policy=NO_CACHE)
-def score_context(
-    url: str,
-    run: str,
-    features_key: str,
-    operator_key: str,
-    plan: ContextPlan,
-    settings: dict[str, Any],
-    threads: int,
-    force: bool,
-) -> str:
-    """Decompose and score a context on Dask, or take over equal results; returns its path.
-
-    ``threads`` may be used by it; they are not part of what decides the results.
-    """
-    store = Store(url)
-    stage = f"{plan.context}: spectrum and scores"
-    tasks_key = _tasks_key(store, features_key)
-    settings = {**settings, "route": plan.route, "left_functions": plan.left_functions}
-    described = {**settings, "features": features_key, "targets": tasks_key}
-    key = result_key(operator_key, described)
-    description = {"description": plan.resolved.model_dump(mode="json")}
-    if not force and reuse_context(store, run, plan.context, key, description):
-        tell(stage, 1, 1)
-        return f"runs/{run}/contexts/{plan.context}"
-    settings |= {"threads": threads, "stage": stage}
-    arguments: tuple[Any, ...] = (url, run, features_key, operator_key)
-    job: Any
-    if plan.route == "moments":
-        job, arguments = score_moments, (*arguments, tasks_key)
-    else:
-        settings["memory"] = plan.solver_bytes or None
-        job = score_kernel if plan.route == "matrix-free" else compute_scores
-    client = distributed.get_client()
-    if plan.route == "distributed":
-        with worker_errors(stage):
-            return compute_scores(
-                *arguments, key, plan.resolved, settings, client, partial(tell, stage)
-            )
-    future = client.submit(
-        job, *arguments, key, plan.resolved, settings, pure=False, retries=2, priority=1
-    )
-    return str(gather(stage, [future])[0])

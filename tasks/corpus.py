@@ -11,8 +11,9 @@ from prefect.cache_policies import NO_CACHE
 
 from contexture.contexts.base import Context
 from contexture.contexts.knn import Knn
+from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import Machine, require_room
+from contexture.estimators.plan import require_room
 from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader
 from contexture.store import Store

@@ -18,9 +18,9 @@ LAYERS = [
     {"lazy", "moments", "operator", "task_moments"},
     {"spectrum"},
     {"estimators", "scores"},
-    {"evaluation", "ranking", "streaming"},
+    {"evaluation", "order", "ranking", "streaming"},
     {"store"},
-    {"jobs", "preflight", "report", "streamed_jobs"},
+    {"jobs", "preflight", "report", "score_jobs", "streamed_jobs"},
 ]
 APART = [("readers", "contexts"), ("contexts", "readers"), ("scores", "estimators"),
          ("estimators", "scores"), ("jobs", "report"), ("report", "jobs")]  # fmt: skip

@@ -102,6 +102,7 @@ def decompose_operator(
     workspace: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
     products: Callable[[ExpectationOperator], Products] | None = None,
+    ordered: bool = False,
 ) -> Spectrum:
     """Spectrum of an operator.
 
@@ -133,6 +134,8 @@ def decompose_operator(
     products : callable, optional
         Gives the products with an operator whose blocks are lazy: on the workers of a cluster,
         by `contexture.estimators.distributed.DistributedProducts`. Read here by default.
+    ordered : bool
+        Whether rows and columns come in a local order, so that the solver needs none of its own.
 
     Raises
     ------
@@ -147,7 +150,7 @@ def decompose_operator(
             spectrum = replace(spectrum, left=np.empty((operator.shape[0], 0)))
         return spectrum.truncated(kept)
     settings = Settings(
-        tolerance, seed, functions, left_functions, memory, workspace, progress, products
+        tolerance, seed, functions, left_functions, memory, workspace, progress, products, ordered
     )
     return krylov_spectrum(operator, rank, settings)
 

@@ -56,6 +56,7 @@ class Estimation(BaseModel):
         default="auto",
         title="Functions on the inputs",
         description="Whether the store keeps the left singular functions, rows × functions "
-        "numbers. auto: up to 200 000 rows.",
+        "numbers. auto: up to 200 000 rows, and never for moments, where they cost a second pass "
+        "over the rows.",
         json_schema_extra={"position": 50},
     )

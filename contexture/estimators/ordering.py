@@ -62,6 +62,32 @@ def local_order(
     return order[order < n], order[order >= n] - n
 
 
+def order_of_weights(weights: sparse.csr_array) -> tuple[Order, Order]:
+    """Find an order of rows and columns that is local to the entries of a matrix.
+
+    Parameters
+    ----------
+    weights : csr_array of shape (n, m)
+        Not negative; every row stands for a law, whatever it adds up to, and all rows count the
+        same. Empty rows and columns go anywhere.
+
+    Returns
+    -------
+    ndarray of shape (n,), ndarray of shape (m,)
+        As `local_order`.
+    """
+    n, _ = weights.shape
+    P = sparse.csr_array(weights, dtype=np.float32, copy=True)
+    counts = np.diff(P.indptr)
+    sums = np.asarray(P.sum(axis=1), dtype=np.float64).ravel()
+    P.data /= np.repeat(np.where(sums > 0, sums, 1.0), counts).astype(np.float32)
+    marginal = np.bincount(P.indices, weights=P.data, minlength=P.shape[1]) / n
+    root_a = np.sqrt(np.where(marginal > 0, marginal, 1.0 / n))
+    P.data /= (np.sqrt(n) * root_a).astype(np.float32)[P.indices]
+    with Crew() as crew:
+        return local_order(P, np.full(n, 1.0 / np.sqrt(n)), root_a, crew=crew)
+
+
 def _by_breadth(M: sparse.csr_array) -> Order:
     # Only the pattern counts; small entries keep the copies small.
     pattern = sparse.csr_array((np.ones(M.nnz, np.int8), M.indices, M.indptr), shape=M.shape)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
-from contexture.contexts.knn import Knn
+from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
 from contexture.estimators.draw_plan import (
@@ -18,11 +18,10 @@ from contexture.estimators.draw_plan import (
     RULES,
     choose_draws,
 )
+from contexture.estimators.machine import Machine, gibibytes
 from contexture.estimators.options import DRAWS, Estimation
+from contexture.estimators.preparation import order_bytes, search_bytes
 from contexture.estimators.routes import Route, choose_route, costs_of
-
-MEMORY_SHARE = 0.75
-"""Part of a worker's memory that a plan may fill; Dask begins to pause workers at 0.8."""
 
 SHRINK_ROWS = 50_000
 """Rows above which a context over all rows becomes one over drawn references, where it means the
@@ -30,27 +29,6 @@ same over fewer and nothing else was asked for."""
 
 LEFT_ROWS = 200_000
 """Rows up to which the functions on the inputs are kept, unless something else is said."""
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What a plan may use.
-
-    Attributes
-    ----------
-    memory : int
-        Bytes that one Dask worker thread may use.
-    disk : int or None
-        Free bytes where the store lies; None if unknown.
-    """
-
-    memory: int
-    disk: int | None = None
-
-    @property
-    def room(self) -> int:
-        """Bytes that a plan may fill on one worker."""
-        return int(self.memory * MEMORY_SHARE)
 
 
 @dataclass(frozen=True)
@@ -74,6 +52,10 @@ class ContextPlan:
         Singular values that will be computed.
     left_functions : bool
         Whether the functions on the inputs are kept.
+    ordered : bool
+        Whether rows and context values are stored in a local order.
+    search_bytes : int
+        What the search of neighbours among all rows takes, before the first block.
     passes : float
         How often the operator, or X where no operator is held, is gone through.
     read_bytes : float
@@ -100,6 +82,8 @@ class ContextPlan:
     blocks: int
     rank: int
     left_functions: bool
+    ordered: bool
+    search_bytes: int
     passes: float
     read_bytes: float
     disk_bytes: int
@@ -148,7 +132,8 @@ def plan_context(
     room = None if machine is None else machine.room
     route = choose_route(chosen, extent, rank, options, room)
     left = options.left_functions == "always" or (
-        options.left_functions == "auto" and n <= LEFT_ROWS
+        # Moments have no rows at hand: the functions cost another pass.
+        options.left_functions == "auto" and n <= LEFT_ROWS and route != "moments"
     )
     draws = (options.draws or DRAWS) if route == "moments" else 1
     kept = min(rank, rank_kept)
@@ -157,12 +142,16 @@ def plan_context(
         extent,
         D=D,
         rank=rank,
-        left=kept if left and route != "moments" else 0,
+        left=kept if left else 0,
         draws=draws,
         chunk_rows=chunk_rows,
         double=options.tolerance < 1e-6,
         room=room,
     )
+    ordering = order_bytes(chosen, extent)
+    ordered = 0 < ordering <= (room or ordering) and route in ("krylov", "distributed")
+    search = search_bytes(chosen, n, D)
+    memory = max(costs.memory_bytes, search, ordering if ordered else 0)
     return ContextPlan(
         context=context.label,
         family=context.family,
@@ -173,8 +162,10 @@ def plan_context(
         nonzeros=extent.nonzeros,
         draws=draws,
         rank=rank,
-        left_functions=left and route != "moments",
-        **vars(costs),
+        left_functions=left,
+        ordered=ordered,
+        search_bytes=search,
+        **{**vars(costs), "memory_bytes": memory},
     )
 
 
@@ -220,8 +211,8 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
         if plan.memory_bytes > room:
             raise TooLargeError(
                 f"context '{plan.context}' on {plan.rows:,} rows needs about "
-                f"{gibibytes(plan.memory_bytes)} of memory on one worker, and "
-                f"{gibibytes(room)} may be used; {_advice(plan)}."
+                f"{gibibytes(plan.memory_bytes)} of memory on one worker, and beside what its "
+                f"process takes {gibibytes(room)} may be used; {_advice(plan, machine)}."
             )
     needed = sum(plan.disk_bytes for plan in plans)
     if machine.disk is not None and needed > machine.disk:
@@ -232,9 +223,11 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
         )
 
 
-def _advice(plan: ContextPlan) -> str:
-    more = "or give the workers more memory"
-    if plan.route == "krylov":
+def _advice(plan: ContextPlan, machine: Machine) -> str:
+    enough = gibibytes(machine.memory_for(plan.memory_bytes))
+    more = f"or give the workers more memory, {enough} for each thread"
+    searched = plan.search_bytes == plan.memory_bytes
+    if plan.route == "krylov" and not searched:
         return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
     if isinstance(plan.resolved, ReferenceContext):
         if plan.columns < plan.rows:
@@ -242,16 +235,8 @@ def _advice(plan: ContextPlan) -> str:
                 f"choose a 'reference' smaller than {plan.columns:,}, a smaller max_rank than "
                 f"{plan.rank}, {more}"
             )
-        by_number = isinstance(plan.resolved, Knn) and plan.resolved.k is not None
+        by_number = getattr(plan.resolved, "k", None) is not None
         other = "with a 'fraction' instead of k " if by_number else ""
-        return f"give the context a 'reference' of a few thousand rows {other}{more}"
+        fewer = "choose fewer masks, " if searched and isinstance(plan.resolved, MaskedKnn) else ""
+        return f"{fewer}give the context a 'reference' of a few thousand rows {other}{more}"
     return f"choose a smaller max_rank than {plan.rank}, {more}"
-
-
-def gibibytes(count: int) -> str:
-    """Write a number of bytes for people: ``3.2 GiB``, ``40 MiB``."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            value = count / size
-            return f"{value:.1f} {unit}" if value < 10 else f"{value:,.0f} {unit}"
-    return f"{count} B"

@@ -161,7 +161,10 @@ def _solve_parts(
         return found
     rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
     M = M if large.all() else M[rows][:, columns]
-    r, c = local_order(M, root_x[rows], root_a[columns], settings.seed, crew)
+    if settings.ordered:
+        r, c = map(np.arange, M.shape)
+    else:
+        r, c = local_order(M, root_x[rows], root_a[columns], settings.seed, crew)
     every = operator.shape[1]
     del M
     rows, columns = rows[r], columns[c]

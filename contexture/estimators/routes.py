@@ -166,12 +166,12 @@ def costs_of(
         return Costs(
             chunk_rows=chunk,
             blocks=-(-n // chunk),
-            passes=1.0,
-            read_bytes=float(_FLOAT * n * D),
-            disk_bytes=draws * -(-n // chunk) * gram,
+            passes=2.0 if left else 1.0,
+            read_bytes=float(_FLOAT * n * D) * (2 if left else 1),
+            disk_bytes=draws * -(-n // chunk) * gram + _FLOAT * left * n,
             memory_bytes=(draws + 4) * gram + 6 * BLOCK_BYTES + 3 * _FLOAT * rank * m,
             solver_bytes=0,
-            work=rows_work + draws * (each + 4 / 3 * m**3),
+            work=rows_work * (1 + (left > 0) / draws) + draws * (each + 4 / 3 * m**3),
         )
     stored = (_SPARSE_ENTRY if extent.sparse else _FLOAT) * extent.nonzeros
     if extent.sparse:

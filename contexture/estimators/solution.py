@@ -48,6 +48,8 @@ class Settings:
     products : callable or None
         Gives the products of an operator whose blocks are not in memory: on the workers of a
         cluster, say. By default the blocks are read here.
+    ordered : bool
+        Whether rows and columns come in a local order.
     """
 
     tolerance: float = 1e-5
@@ -58,6 +60,7 @@ class Settings:
     workspace: Path | None = None
     progress: Callable[[int, int], None] | None = None
     products: Callable[[ExpectationOperator], Products] | None = None
+    ordered: bool = False
 
 
 @dataclass(frozen=True)

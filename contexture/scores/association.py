@@ -70,7 +70,12 @@ class Sampled:
     rows: int
 
 
-def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: int = 0) -> Sampled:
+def kernel_deviation(
+    operator: ExpectationOperator,
+    max_rows: int = 2048,
+    seed: int = 0,
+    places: IntArray | None = None,
+) -> Sampled:
     """E |k_X⁺(x,x') − 1| over independent x, x' ~ P_X (paper, Section 5); small = weak.
 
     Parameters
@@ -80,6 +85,8 @@ def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: 
         Above this many inputs, x runs over a sample drawn from P_X; x' always over all.
     seed : int
         Seed of the sample.
+    places : ndarray of shape (n,), optional
+        Where in the operator each input stands, if it has another order than the sample's.
 
     Returns
     -------
@@ -91,7 +98,9 @@ def kernel_deviation(operator: ExpectationOperator, max_rows: int = 2048, seed: 
     if everything:
         rows, weights = np.arange(n), operator.input_weights
     else:
-        rows = _draw(operator.input_weights, max_rows, seed, 0xDE)
+        p = operator.input_weights
+        rows = _draw(p if places is None else p[places], max_rows, seed, 0xDE)
+        rows = rows if places is None else places[rows]
         weights = np.full(max_rows, 1.0 / max_rows)
     of_row = _row_deviation(operator, rows)
     error = 0.0 if everything else float(of_row.std(ddof=1) / np.sqrt(len(rows)))
@@ -144,7 +153,11 @@ def _weighted_pieces(
 
 
 def lipschitz_constant(
-    operator: ExpectationOperator, X: RowsOfX, max_rows: int = 1000, seed: int = 0
+    operator: ExpectationOperator,
+    X: RowsOfX,
+    max_rows: int = 1000,
+    seed: int = 0,
+    places: IntArray | None = None,
 ) -> Sampled:
     """Lipschitz constant of the dual kernel in x, on a sample of inputs; large = strong.
 
@@ -160,6 +173,8 @@ def lipschitz_constant(
         Sample size; all inputs if there are no more.
     seed : int
         Seed of the sample.
+    places : ndarray of shape (n,), optional
+        Where in the operator each row of X stands, if it has another order.
 
     Returns
     -------
@@ -181,7 +196,8 @@ def lipschitz_constant(
         generator = np.random.default_rng([seed, 0x11])
         rows = np.sort(generator.choice(n, max_rows, replace=False))
     points = read_rows(X, rows)
-    kernel = operator.kernel(rows, rows)
+    stored = rows if places is None else places[rows]
+    kernel = operator.kernel(stored, stored)
     steps = distance.pdist(kernel, "chebyshev")  # max over k, for every i < j
     apart = distance.pdist(points)
     distinct = apart > 0

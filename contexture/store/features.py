@@ -151,6 +151,11 @@ def count_observed(store: Store, key: str) -> tuple[int, ...]:
     return tuple(int(data[f"target {slug(str(name))}"].attrs["observed"]) for name in names)
 
 
+def targets_key(store: Store, key: str) -> str:
+    """Stands for the content of the targets."""
+    return str(store.group(f"features/{key}").attrs["targets_fingerprint"])
+
+
 def _target_content(targets: tuple[Target, ...]) -> str:
     digest = hashlib.sha256()
     for target in targets:

@@ -114,6 +114,12 @@ def prepare_tasks(
     return _prepared(store, f"operators/{key}/tasks-{tasks_key}", lay_out)
 
 
+def stored_shifts(store: Store, key: str, tasks_key: str) -> list[float] | None:
+    """Return what is subtracted from the targets that are laid out; None if none are."""
+    found = attributes_of(store.find(f"operators/{key}/tasks-{tasks_key}"))
+    return [float(shift) for shift in found["shifts"]] if found.get("prepared") else None
+
+
 def _vectors(group: zarr.Group, blocks: int, kinds: dict[str, str]) -> None:
     for name, kind in kinds.items():
         group.create_array(

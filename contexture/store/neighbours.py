@@ -12,17 +12,18 @@ import zarr
 
 from contexture.contexts.base import Context
 from contexture.inputs import Features
+from contexture.order import Order
 from contexture.store.base import Store, array_of, attributes_of, plain, storage_errors
+from contexture.store.orders import read_order, write_order
 
 CHUNK_ROWS = 1 << 16
 """Rows of a chunk."""
 
 
-def neighbours_key(context: Context, features: Features, seed: int) -> str:
-    """Key of the neighbours of a context: those of its operator."""
-    return hashlib.sha256(json.dumps([1, context.identity(features, seed)]).encode()).hexdigest()[
-        :16
-    ]
+def neighbours_key(context: Context, features: Features, seed: int, ordered: bool = False) -> str:
+    """Key of the neighbours of a context: those of its operator, in which order they may be."""
+    parts = [2 if ordered else 1, context.identity(features, seed)]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def has_neighbours(store: Store, key: str) -> bool:
@@ -31,9 +32,13 @@ def has_neighbours(store: Store, key: str) -> bool:
 
 
 def write_neighbours(
-    store: Store, key: str, positions: np.ndarray[Any, Any], details: Mapping[str, Any]
+    store: Store,
+    key: str,
+    positions: np.ndarray[Any, Any],
+    details: Mapping[str, Any],
+    order: Order | None = None,
 ) -> None:
-    """Write the neighbours of all rows, shape (n, k), and how good they are."""
+    """Write the neighbours of all rows, shape (n, k), in the order given, and how good they are."""
     path = f"neighbours/{key}"
     with storage_errors(store.url):
         store.remove(path)
@@ -46,10 +51,12 @@ def write_neighbours(
             dimension_names=("sample", "neighbour"),
         )
         array[:] = positions
+        write_order(group, order)
         group.attrs.update({"details": plain(dict(details)), "complete": True})
 
 
-def read_neighbours(store: Store, key: str) -> tuple[zarr.Array[Any], dict[str, Any]]:
-    """Return the positions, read by row slices, and how good they are."""
+def read_neighbours(store: Store, key: str) -> tuple[zarr.Array[Any], dict[str, Any], Order | None]:
+    """Return the positions, read by row slices, how good they are, and their order, if any."""
     group = store.group(f"neighbours/{key}")
-    return array_of(group, "positions"), dict(attributes_of(group)["details"])
+    details = dict(attributes_of(group)["details"])
+    return array_of(group, "positions"), details, read_order(group)

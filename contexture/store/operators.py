@@ -7,6 +7,8 @@ the ledger ``done`` is set last; a block without it is computed again.
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,8 +18,10 @@ from scipy import sparse
 from contexture.contexts.base import ConditionalRows
 from contexture.errors import StoreError
 from contexture.operator import ExpectationOperator
+from contexture.order import Order, OrderedRows
 from contexture.store.base import Store, array_of, as_labels, attributes_of, plain, storage_errors
 from contexture.store.blocks import StoredBlocks
+from contexture.store.orders import read_order, write_order
 
 
 def prepare_operator(
@@ -43,7 +47,7 @@ def prepare_operator(
     path = f"operators/{key}"
     with storage_errors(store.url):
         group = store.find(path)
-        if group is None or not group.attrs.get("prepared", False):
+        if group is None or not group.attrs.get("prepared") or not _fits(group, evidence):
             store.remove(path)
             if "://" in store.url:
                 _lay_out(store, path, evidence, chunk_rows)
@@ -54,6 +58,20 @@ def prepare_operator(
                 store.put(staged, path)
             group = store.group(path)
         return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
+
+
+def _fits(group: zarr.Group, evidence: ConditionalRows) -> bool:
+    """Whether blocks are in the order of the evidence; a whole operator is as good in any."""
+    order = evidence.order.fingerprint if isinstance(evidence, OrderedRows) else None
+    return group.attrs.get("order") == order or bool(np.all(array_of(group, "done")[:]))
+
+
+def is_whole(store: Store, key: str) -> bool:
+    """Whether an operator is there with all its blocks."""
+    group = store.find(f"operators/{key}")
+    if group is None or not group.attrs.get("prepared", False):
+        return False
+    return bool(np.all(array_of(group, "done")[:]))
 
 
 def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int) -> None:
@@ -67,16 +85,13 @@ def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int
         xr.Dataset(
             {
                 "input_weight": ("sample", evidence.input_weights),
-                "context_value": (
-                    "column",
-                    as_labels(values),
-                ),
+                "context_value": ("column", as_labels(values)),
             }
         ),
         mode="a",
     )
     if evidence.sparse:
-        # Entries of a block are kept side by side in one chunk, as long as the fullest block.
+        # Entries of a block stand in one chunk, as long as the fullest block.
         room = max(1, max(evidence.entries(i, min(i + chunk_rows, n)) for i in starts))
         for name, kind in (("data", "float64"), ("index", "int32")):
             group.create_array(
@@ -111,6 +126,7 @@ def _lay_out(store: Store, path: str, evidence: ConditionalRows, chunk_rows: int
     group.create_array(
         "done", shape=(blocks,), chunks=(1,), dtype="int8", dimension_names=("block",)
     )
+    write_order(group, evidence.order if isinstance(evidence, OrderedRows) else None)
     group.attrs.update(
         {
             "rows": n,
@@ -173,7 +189,31 @@ def write_block(store: Store, key: str, evidence: ConditionalRows, block: int) -
 
 
 def read_operator(store: Store, key: str) -> ExpectationOperator:
-    """Open an operator; its blocks are read when they are needed.
+    """Open an operator; as `open_operator`, which says more of it."""
+    return open_operator(store, key).operator
+
+
+@dataclass(frozen=True)
+class StoredOperator:
+    """An operator in the store.
+
+    Attributes
+    ----------
+    operator : ExpectationOperator
+        In the order in which it is stored; its blocks are read when they are needed.
+    order : Order or None
+        Where its rows and columns stand in the corpus; None if they come as the corpus has them.
+    details : dict
+        What fitting the context found.
+    """
+
+    operator: ExpectationOperator
+    order: Order | None
+    details: dict[str, Any]
+
+
+def open_operator(store: Store, key: str) -> StoredOperator:
+    """Open an operator with its order; nothing is read but the marginals.
 
     Raises
     ------
@@ -196,9 +236,15 @@ def read_operator(store: Store, key: str) -> ExpectationOperator:
         marginal += np.asarray(array_of(group, "partial_context_weight")[block])
     kept = np.flatnonzero(marginal > 0)
     data = store.read(f"operators/{key}")
-    return ExpectationOperator(
+    operator = ExpectationOperator(
         StoredBlocks(group, kept),
         data["input_weight"].to_numpy(),
         marginal[kept],
         data["context_value"].to_numpy()[kept],
+    )
+    order = read_order(group)
+    return StoredOperator(
+        operator,
+        None if order is None else order.kept(kept),
+        dict(attributes_of(group).get("details", {})),
     )

@@ -16,6 +16,7 @@ import xarray as xr
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.scores.association import Sampled
 from contexture.store.base import Store, as_labels, plain, slug, storage_errors
+from contexture.store.copies import copy_results, copy_tasks
 
 
 def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
@@ -41,33 +42,12 @@ def reuse_context(
     group = store.find(f"runs/{source_run}/contexts/{source_name}")
     if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
         return False
-    tasks = [
-        task
-        for task in store.children(f"runs/{source_run}/tasks")
-        if source_name in store.children(f"runs/{source_run}/tasks/{task}")
-    ]
-    for task in tasks:
-        _copy(
-            store, f"runs/{source_run}/tasks/{task}", source_name, f"runs/{run}/tasks/{task}", name
-        )
-    _copy(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
+    copy_tasks(store, (source_run, source_name), (run, name))
+    copy_results(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
     store.group(f"runs/{run}/contexts/{name}").attrs.update(
         {**plain(dict(attributes)), "context": name, "copied_from": source_run, "complete": True}
     )
     return True
-
-
-def _copy(store: Store, source: str, source_name: str, goal: str, name: str) -> None:
-    data = store.read(f"{source}/{source_name}").load()
-    data.attrs.pop("complete", None)
-    for variable in data.variables.values():
-        variable.encoding.clear()
-    parent = store.find(source)
-    with storage_errors(store.url):
-        target = store.group(goal)
-        if parent is not None:
-            target.attrs.update(dict(parent.attrs))
-    store.write(f"{goal}/{name}", data)
 
 
 def write_context(
@@ -79,6 +59,7 @@ def write_context(
     ids: np.ndarray[Any, Any] | None,
     key: str,
     attributes: Mapping[str, Any],
+    complete: bool = True,
 ) -> None:
     """Write the results of one context into a run, and index them for later runs.
 
@@ -95,6 +76,8 @@ def write_context(
         From `result_key`.
     attributes : mapping
         Description of the context and whatever else belongs to its provenance.
+    complete : bool
+        Whether this is all of them; left functions may follow (`contexture.store.left`).
     """
     for score in evaluation.targets:
         task = f"runs/{run}/tasks/{slug(score.target.name)}"
@@ -132,7 +115,8 @@ def write_context(
     path = f"runs/{run}/contexts/{name}"
     store.write(path, data)
     with storage_errors(store.url):
-        store.group(path).attrs["complete"] = True
+        if complete:
+            store.group(path).attrs["complete"] = True
         store.group(f"results/{key}").attrs.update({"run": run, "context": name})
 
 

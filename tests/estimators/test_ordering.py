@@ -8,7 +8,7 @@ from contexture import ExpectationOperator
 from contexture.contexts.distances import nearest
 from contexture.estimators import ordering
 from contexture.estimators.crew import Crew
-from contexture.estimators.ordering import halved, local_order
+from contexture.estimators.ordering import halved, local_order, order_of_weights
 
 
 def neighbours(n: int, m: int) -> ExpectationOperator:
@@ -48,6 +48,26 @@ def test_what_is_near_comes_together(
     assert np.abs(np.diff(rows)).mean() > 10  # and not because they were in order before
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("cached", [0, 10**6])
+def test_weights_of_any_kind(monkeypatch: pytest.MonkeyPatch, cached: int) -> None:
+    """Counts, empty rows and columns, and a pattern in whole numbers."""
+    monkeypatch.setattr(ordering, "CACHED_SIDE", cached)
+    monkeypatch.setattr(ordering, "_LEAF", 16)
+    P = neighbours(1000, 1000).conditional()
+    P = sparse.csr_array((np.ones(P.nnz, np.int8), P.indices, P.indptr), shape=P.shape)
+    before = P.copy()
+    rows, columns = order_of_weights(P)
+    assert (before != P).nnz == 0
+    assert touched(P[rows][:, columns], 32) < 0.6 * touched(P, 32)
+    holes = sparse.csr_array(P * (np.arange(1000) % 10 > 0)[:, None])
+    holes = sparse.csr_array(holes[:, np.random.default_rng(0).permutation(1000)] * 3.0)
+    holes.eliminate_zeros()
+    holes.resize((1000, 1100))
+    rows, columns = order_of_weights(holes)
+    np.testing.assert_array_equal(np.sort(rows), np.arange(1000))
+    np.testing.assert_array_equal(np.sort(columns), np.arange(1100))
 
 
 def test_points_in_one_place_are_left_alone() -> None:

@@ -8,13 +8,12 @@ from contexture.contexts import Context, Counts, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.base import Extent
 from contexture.errors import ContextError, TooLargeError
 from contexture.estimators.exact import GRAM_LIMIT
+from contexture.estimators.machine import Machine
 from contexture.estimators.options import DRAWS, Estimation
 from contexture.estimators.plan import (
     LEFT_ROWS,
     SHRINK_ROWS,
     ContextPlan,
-    Machine,
-    gibibytes,
     plan_context,
     require_room,
 )
@@ -181,12 +180,3 @@ def test_files_are_planned_by_their_size(tmp_path: object) -> None:
     assert choose_route(context, extent, 299, Estimation(), None) == "exact"
     wide = Extent(10**6, 5 * 10**5, 10**7, True, 10.0)
     assert choose_route(context, wide, 512, Estimation(), None) == "krylov"
-
-
-def test_sizes_for_people() -> None:
-    assert [gibibytes(x) for x in (3.2 * GIB, 40 * 2**20, 2048, 12)] == [
-        "3.2 GiB",
-        "40 MiB",
-        "2.0 KiB",
-        "12 B",
-    ]

@@ -163,7 +163,7 @@ BAD = {
     ),
     "too little memory": (
         lambda c: change(c, cluster={"memory": "1MB"}),
-        "of memory on one worker, and 732 KiB may be used; give the context a 'reference'",
+        "beside what its process takes 0 B may be used; give the context a 'reference'",
     ),
 }
 

@@ -14,7 +14,14 @@ import pytest
 import contexture as cx
 from contexture.errors import ClusterError
 from flows.audit import audit
-from flows.cluster import client_memory, connect, describe, memory_per_task, worker_memory
+from flows.cluster import (
+    client_memory,
+    connect,
+    describe,
+    machine_of,
+    memory_per_task,
+    worker_memory,
+)
 from flows.configuration import load_parameters
 from flows.parameters import AuditParameters, ClusterAddress, LocalCluster
 from tasks.progress import listening
@@ -43,6 +50,9 @@ def test_memory() -> None:
     local = LocalCluster(workers=3, threads=2, memory="4GiB")
     assert worker_memory(local) == 4 * 2**30
     assert memory_per_task(local) == 2 * 2**30
+    machine = machine_of(local, ".")
+    assert (machine.memory, machine.threads) == (2 * 2**30, 2)
+    assert machine.disk
     assert worker_memory(LocalCluster(workers=4)) * 4 < distributed.system.MEMORY_LIMIT
     assert describe(local) == "3 Dask worker(s) on this machine"
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import contexture as cx
-from contexture.contexts import Knn, Rbf
+from contexture.contexts import Graph, Knn, Rbf
 from contexture.estimators.options import Estimation
 from contexture.store import Store
 from contexture.store.base import array_of
@@ -41,11 +41,13 @@ def test_moments_are_resumed_and_give_the_scores_of_the_rows(
     configuration: Path, tmp_path: Path
 ) -> None:
     rows = run(configuration, tmp_path / "rows.zarr", DRAWN)
-    moments = run(configuration, tmp_path / "m.zarr", DRAWN, route="moments", draws=1)
+    options = {"route": "moments", "draws": 1}
+    moments = run(configuration, tmp_path / "m.zarr", DRAWN, **options, left_functions="always")
     pd.testing.assert_frame_equal(values(moments), values(rows), rtol=1e-7, atol=1e-8)
-    data = moments.spectrum("knn-0.1-m60")
-    assert "left" not in data
+    data, expected = (found.spectrum("knn-0.1-m60") for found in (moments, rows))
     assert data["right"].dims == ("context_value", "function")
+    signs = np.sign((data["left"] * expected["left"]).sum("sample"))
+    np.testing.assert_allclose(data["left"] * signs, expected["left"], atol=1e-7)
 
     # A block that is missing, as after a kill, is the only one that is computed again.
     store = Store(str(tmp_path / "m.zarr"))
@@ -55,7 +57,8 @@ def test_moments_are_resumed_and_give_the_scores_of_the_rows(
     gram = array_of(store.group(f"operators/{key}"), "gram")
     done[3], gram[0, 3] = 0, np.nan
     kept = {p: p.stat().st_mtime_ns for p in (tmp_path / "m.zarr" / "operators").rglob("c/0/4/*")}
-    again = run(configuration, tmp_path / "m.zarr", [DRAWN[0]], route="moments", draws=1)
+    again = run(configuration, tmp_path / "m.zarr", [DRAWN[0]], **options)
+    assert "left" not in again.spectrum("knn-0.1-m60")
     np.testing.assert_array_equal(StoredMoments(store, key).total(0).gram, before.gram)
     assert kept
     assert {p: p.stat().st_mtime_ns for p in kept} == kept
@@ -82,10 +85,30 @@ def test_draws_and_a_changed_target(configuration: Path, tmp_path: Path) -> None
 
 
 def test_products_on_all_workers(configuration: Path, tmp_path: Path) -> None:
-    context = Knn(k=8)
-    rows = run(configuration, tmp_path / "rows.zarr", [context], route="krylov")
-    spread = run(configuration, tmp_path / "w.zarr", [context], route="distributed")
+    ids = pd.read_csv(configuration.parent / "corpus.csv")["id"].to_numpy()
+    ends = np.random.default_rng(0).integers(0, len(ids), size=(2, 8 * len(ids)))
+    ends[0, : len(ids)] = np.arange(len(ids))
+    edges = pd.DataFrame({"source": ids[ends[0]], "target": ids[ends[1]]})
+    edges.to_csv(tmp_path / "edges.csv", index=False)
+    contexts = [Knn(k=8), Graph(path=str(tmp_path / "edges.csv"))]
+    rows = run(configuration, tmp_path / "rows.zarr", contexts, route="exact")
+    spread = run(configuration, tmp_path / "w.zarr", contexts, route="distributed")
     np.testing.assert_allclose(values(spread), values(rows), rtol=1e-4, atol=1e-5)
+    # A graph is known before: it is stored in a local order, and comes out in the corpus's.
+    stored = [
+        key for key in Store(str(tmp_path / "w.zarr")).children("operators") if "graph" in key
+    ]
+    assert [key.endswith("-local") for key in stored] == [True]
+    one, two = (found.spectrum("graph-edges") for found in (spread, rows))
+    np.testing.assert_array_equal(one["sample"], two["sample"])
+    np.testing.assert_array_equal(one["context_value"], two["context_value"])
+    np.testing.assert_allclose(one["left"][:, :5], two["left"][:, :5], atol=1e-6)
+    # An operator that is there in the order of the corpus is as good.
+    again = run(configuration, tmp_path / "rows.zarr", contexts, route="distributed")
+    assert not [
+        key for key in Store(str(tmp_path / "rows.zarr")).children("operators") if "local" in key
+    ]
+    np.testing.assert_allclose(values(again), values(spread), rtol=1e-6, atol=1e-8)
 
 
 def test_kernels_without_their_matrix_and_neighbours_found_once(

@@ -14,7 +14,8 @@ from rich.console import Console
 
 import contexture as cx
 from contexture.contexts import Knn
-from contexture.estimators.plan import ContextPlan, Machine
+from contexture.estimators.machine import Machine
+from contexture.estimators.plan import ContextPlan
 from contexture.preflight import Preflight
 from flows.live import ProgressListener
 from flows.terminal import bounds, compact, show_plan, show_ranking, show_runs
@@ -172,6 +173,8 @@ def test_plan_fits() -> None:
         nonzeros=123_400_000,
         draws=1,
         left_functions=False,
+        ordered=True,
+        search_bytes=0,
         passes=120.0,
         read_bytes=1e13,
         solver_bytes=0,
