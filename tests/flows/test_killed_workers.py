@@ -6,13 +6,9 @@ test asks for it by a file: no clock decides what is hit.
 
 from __future__ import annotations
 
-import importlib
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, reduce
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +28,7 @@ from contexture.store.runs import list_runs
 from flows.audit import audit
 from flows.configuration import load_parameters
 from flows.parameters import AuditParameters, ClusterAddress
+from tests.flows.deadly import Deadly, Phase
 from tests.workers import local_cluster
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
@@ -44,25 +41,6 @@ CONSTANTS = {
     "contexture.contexts.knn.ALWAYS_EXACT": 20,
 }
 """So that few rows go the way of many."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Where a worker dies.
-
-    Attributes
-    ----------
-    place : str
-        The module and the name in it that is called.
-    calls : int
-        Calls that the worker makes before the one that kills it.
-    matches : callable
-        Tells from the arguments whether a call counts.
-    """
-
-    place: str
-    calls: int = 0
-    matches: Callable[..., bool] = lambda *_: True
 
 
 def entering(*arguments: object) -> bool:
@@ -95,61 +73,6 @@ ROUTES: dict[str, tuple[Any, dict[str, Any]]] = {
     "moments": (Knn(fraction=0.1, reference=60), {"route": "moments", "draws": 2}),
     "matrix-free": (Rbf(gamma=0.5), {"route": "matrix-free"}),
 }
-
-
-def replace(path: str, change: Callable[[Any], Any]) -> None:
-    """Put something else in the place of what has this path."""
-    parts, module = path.split("."), None
-    for end in range(len(parts) - 1, 0, -1):
-        try:
-            module = importlib.import_module(".".join(parts[:end]))
-        except ModuleNotFoundError:
-            continue
-        break
-    owner = reduce(getattr, parts[end:-1], module)
-    setattr(owner, parts[-1], change(getattr(owner, parts[-1])))
-
-
-class Deadly(distributed.WorkerPlugin):
-    """Kills its worker in the phase that a file in a folder is called after."""
-
-    name = "deadly"
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def setup(self, worker: distributed.Worker) -> None:
-        for path, value in CONSTANTS.items():
-            replace(path, lambda _, value=value: value)
-        for name, phase in PHASES.items():
-            replace(phase.place, lambda call, name=name: self.wrapped(call, name))
-
-    def wrapped(self, call: Callable[..., Any], name: str) -> Callable[..., Any]:
-        """Give the function that dies at the right call."""
-        phase, order = PHASES[name], self.folder / name
-        left = phase.calls
-
-        def instead(*arguments: Any, **named: Any) -> Any:
-            nonlocal left
-            if order.exists() and phase.matches(*arguments):
-                left -= 1
-                if left < 0 and (lives := take(order)):
-                    if lives > 1:
-                        order.write_text(str(lives - 1))
-                    os.kill(os.getpid(), signal.SIGKILL)
-            return call(*arguments, **named)
-
-        return instead
-
-
-def take(order: Path) -> int:
-    """Take an order to die, which only one worker can have; how many are still to die."""
-    mine = order.with_suffix(f".{os.getpid()}")
-    try:
-        order.rename(mine)
-    except FileNotFoundError:
-        return 0
-    return int(mine.read_text())
 
 
 class Audits:
@@ -203,7 +126,7 @@ def audits(
     ):
         for path, value in CONSTANTS.items():
             patch.setattr(path, value)
-        client.register_plugin(Deadly(folder / "orders"))
+        client.register_plugin(Deadly(folder / "orders", PHASES, CONSTANTS))
         yield Audits(folder, configuration, cluster)
 
 
