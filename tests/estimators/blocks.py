@@ -114,3 +114,39 @@ def whole(products: Products, V: np.ndarray) -> np.ndarray:
     assert [rows.start for rows, _ in pieces] == [0, *ends[:-1]]
     assert ends[-1] == max(products.shape)
     return np.concatenate([values for _, values in pieces])
+
+
+class Lazy(Sequence):
+    """Blocks that come into being when they are read."""
+
+    def __init__(self, P: object, rows: int) -> None:
+        self.P, self.rows = P, rows
+
+    def __len__(self) -> int:
+        return -(-self.P.shape[0] // self.rows)
+
+    def __getitem__(self, i: int) -> object:
+        if i >= len(self):
+            raise IndexError
+        return self.P[i * self.rows : (i + 1) * self.rows]
+
+
+def lazy(operator: ExpectationOperator, rows: int = 97) -> ExpectationOperator:
+    """The same operator, its blocks read one at a time."""
+    return ExpectationOperator(
+        Lazy(operator.conditional(), rows), operator.input_weights, operator.context_weights
+    )
+
+
+def neighbours(n: int, K: int, D: int = 3, seed: int = 0, m: int | None = None) -> sparse.csr_array:
+    """P of a neighbourhood graph with uneven weights, shape (n, n) or (n, m)."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, D))
+    A = X if m is None else rng.normal(size=(m, D))
+    distances = ((X[:, None] - A[None]) ** 2).sum(-1)
+    chosen = np.argsort(distances, axis=1, kind="stable")[:, :K]
+    data = rng.uniform(0.5, 1.5, size=(n, K))
+    data /= data.sum(axis=1, keepdims=True)
+    return sparse.csr_array(
+        (data.ravel(), chosen.ravel(), np.arange(0, n * K + 1, K)), shape=(n, len(A))
+    )
