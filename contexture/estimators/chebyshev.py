@@ -42,7 +42,8 @@ class Filter:
         limit, most = LIMITS[np.dtype(dtype)]
         if not 0 < cut < top:
             return cls(max(cut, 0.0), 1)
-        degree = max(d for d in range(1, most + 1) if d == 1 or cls(cut, d).at(top) <= limit)
+        with np.errstate(over="ignore"):  # above a cut of almost 0 the filter has no bound
+            degree = max(d for d in range(1, most + 1) if d == 1 or cls(cut, d).at(top) <= limit)
         return cls(cut, degree)
 
     def at(self, value: npt.ArrayLike) -> FloatArray:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import contexture as cx
 from contexture import ExpectationOperator, Spectrum, decompose_operator
 from contexture.errors import InputError
 from contexture.estimators import exact
+from tests.estimators.blocks import lazy, neighbours
 
 
 @pytest.fixture(autouse=True)
@@ -19,34 +20,6 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(exact, "GRAM_LIMIT", 100)
     with threadpool_limits(1):
         yield
-
-
-class Lazy(Sequence):
-    """Blocks that come into being when they are read."""
-
-    def __init__(self, P: object, rows: int) -> None:
-        self.P, self.rows = P, rows
-
-    def __len__(self) -> int:
-        return -(-self.P.shape[0] // self.rows)
-
-    def __getitem__(self, i: int) -> object:
-        if i >= len(self):
-            raise IndexError
-        return self.P[i * self.rows : (i + 1) * self.rows]
-
-
-def neighbours(n: int, K: int, D: int = 3, seed: int = 0, m: int | None = None) -> sparse.csr_array:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, D))
-    A = X if m is None else rng.normal(size=(m, D))
-    distances = ((X[:, None] - A[None]) ** 2).sum(-1)
-    chosen = np.argsort(distances, axis=1, kind="stable")[:, :K]
-    data = rng.uniform(0.5, 1.5, size=(n, K))
-    data /= data.sum(axis=1, keepdims=True)
-    return sparse.csr_array(
-        (data.ravel(), chosen.ravel(), np.arange(0, n * K + 1, K)), shape=(n, len(A))
-    )
 
 
 def token_like(n: int, m: int, seed: int = 0) -> sparse.csr_array:
@@ -111,10 +84,7 @@ def test_hard_operators_agree_with_the_dense_route(name: str, tolerance: float) 
 def test_lazy_blocks_give_the_same(name: str) -> None:
     P = HARD[name]
     whole = ExpectationOperator.from_conditional(P)
-    lazy = ExpectationOperator(
-        Lazy(whole.conditional(), 97), whole.input_weights, whole.context_weights
-    )
-    one, two = (decompose_operator(o, 30, 1e-10) for o in (whole, lazy))
+    one, two = (decompose_operator(o, 30, 1e-10) for o in (whole, lazy(whole)))
     assert one.components == two.components
     np.testing.assert_allclose(one.eigenvalues, two.eigenvalues, atol=2e-10)
     np.testing.assert_allclose(one.standard_error, two.standard_error, rtol=1e-3, atol=1e-6)
