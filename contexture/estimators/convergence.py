@@ -58,7 +58,7 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
     p = len(values)
     squares = np.cumsum(np.maximum(np.diag(residuals), 0.0))
     sizes = {}
-    for j in {p, count, *np.linspace(count, p - 1, 5).astype(int).tolist()}:
+    for j in {p, count, *np.linspace(count, max(count, p - 1), 5).astype(int).tolist()}:
         # ‖R‖ is at most the Frobenius norm, and the root of the largest row sum of |RᵀR|.
         rows = np.abs(residuals[:j, :j]).sum(axis=1).max()
         sizes[j] = float(np.sqrt(min(squares[j - 1], rows)))

@@ -103,11 +103,13 @@ def orthonormalise(X: Floats, least: float, crew: Crew = ALONE) -> tuple[Floats,
     """
     total = np.eye(X.shape[1])
     for _ in range(3):
+        if not X.shape[1]:
+            break
         gram = small_gram(X, crew)
         squares, vectors = np.linalg.eigh(gram)
         lengths = np.sqrt(np.maximum(squares, 0.0))
         # Squares are known to 1e-16 of the largest, lengths so to 1e-8: smaller ones are noise.
-        kept = lengths > max(least, 1e-7 * lengths[-1]) if len(lengths) else lengths > 0
+        kept = lengths > max(least, 1e-7 * lengths[-1])
         turn = vectors[:, kept] / lengths[kept]
         even = (
             bool(kept.all()) and np.abs(gram - np.eye(len(gram))).max() < 8 * np.finfo(X.dtype).eps
@@ -118,8 +120,6 @@ def orthonormalise(X: Floats, least: float, crew: Crew = ALONE) -> tuple[Floats,
         Q = _turned(X, turn.astype(X.dtype), crew)
         crew.give(X)
         X, least = Q, 0.5
-        if not X.shape[1]:
-            break
     return X, total
 
 

@@ -181,26 +181,10 @@ ON_WORKERS = (
     "two inputs",
 )
 
-# Found here: the solver takes the largest entry of an empty matrix where a space of one dimension
-# is left, and where G is 0 to the last bit on the random vectors that look for what was missed.
-EMPTY = pytest.mark.xfail(raises=ValueError, strict=False)
-FAILING = {
-    ("two inputs", "blocks in float32"),
-    ("two inputs", "blocks in float64"),
-    ("two inputs", "workers"),
-    ("all rows are equal", "krylov in float32"),
-    ("all rows are equal", "blocks in float32"),
-    ("all rows are equal, few wanted", "workers"),
-}
-
 
 @pytest.mark.parametrize(
     ("case", "route"),
-    [
-        pytest.param(case, route, marks=[EMPTY] * ((case, route) in FAILING))
-        for route in ROUTES
-        for case in (ON_WORKERS if route == "workers" else CASES)
-    ],
+    [(case, route) for route in ROUTES for case in (ON_WORKERS if route == "workers" else CASES)],
 )
 def test_the_spectrum_is_that_of_the_dense_matrix(
     case: str, route: str, client: distributed.Client

@@ -6,8 +6,9 @@ import pytest
 
 from contexture.contexts import Context, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.errors import TooLargeError
+from contexture.estimators.machine import BASE_BYTES, Machine, gibibytes
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import ContextPlan, Machine, gibibytes, plan_context, require_room
+from contexture.estimators.plan import ContextPlan, plan_context, require_room
 
 GIB = 2**30
 EVERYTHING = Rbf(gamma=1, reference="all")
@@ -32,7 +33,7 @@ def plan(context: Context, n: int, memory: int, **options: object) -> ContextPla
         (
             Knn(k=5),
             10**6,
-            5 * GIB // 2,
+            11 * GIB // 4,
             {"route": "krylov"},
             "set route to 'distributed', choose a smaller max_rank than 512, or give the workers "
             "more memory",
@@ -52,9 +53,10 @@ def plan(context: Context, n: int, memory: int, **options: object) -> ContextPla
         (
             MaskedKnn(fraction=0.01, n_masks=5, reference="all"),
             10**6,
-            GIB,
+            3 * GIB // 2,
             {"route": "distributed"},
-            "give the context a 'reference' of a few thousand rows or give the workers more memory",
+            "choose fewer masks, give the context a 'reference' of a few thousand rows or give the "
+            "workers more memory",
             MaskedKnn(fraction=0.01, n_masks=5, reference=2000),
             {},
         ),
@@ -70,7 +72,7 @@ def plan(context: Context, n: int, memory: int, **options: object) -> ContextPla
         (
             Rbf(gamma=1, reference=8000),
             10**6,
-            GIB,
+            3 * GIB // 2,
             {"route": "moments"},
             "choose a 'reference' smaller than 8,000, a smaller max_rank than 512, or give the "
             "workers more memory",
@@ -91,16 +93,17 @@ def test_what_does_not_fit_and_what_does(
 ) -> None:
     too_large = plan(context, n, memory, **chosen)
     assert too_large.route == chosen["route"]
+    more = Machine(memory).memory_for(too_large.memory_bytes)
     with pytest.raises(TooLargeError) as caught:
         require_room([too_large], Machine(memory))
     assert str(caught.value) == (
         f"context '{context.label}' on {n:,} rows needs about "
-        f"{gibibytes(too_large.memory_bytes)} of memory on one worker, and "
-        f"{gibibytes(int(0.75 * memory))} may be used; {advice}."
+        f"{gibibytes(too_large.memory_bytes)} of memory on one worker, and beside what its "
+        f"process takes {gibibytes(int(0.75 * memory) - BASE_BYTES)} may be used; {advice}, "
+        f"{gibibytes(more)} for each thread."
     )
     require_room([plan(instead, n, memory, **options)], Machine(memory))
     # The memory that is named is enough, too.
-    more = -(-4 * too_large.memory_bytes // 3) + 2
     require_room([plan(context, n, more, **chosen)], Machine(more))
 
 
