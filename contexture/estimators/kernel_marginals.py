@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -45,6 +46,16 @@ def _controller() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread.
+
+    Within threads of one's own; and for small eigenproblems, of which a second thread saves a
+    third where it is alone, and waits many times as long where it is not.
+    """
+    context: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return context
+
+
 def blas_threads() -> int:
     """Threads that BLAS would use, which honours OMP_NUM_THREADS and limits set around."""
     pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
@@ -79,7 +90,7 @@ def in_threads(
             batch: Sequence[slice] = strips[first : first + threads]
             # BLAS is held to one thread only while strips are computed, not while the caller
             # of a generator does something else.
-            with _controller().limit(limits=1, user_api="blas"):
+            with one_thread():
                 results = list(pool.map(work, batch, range(len(batch))))
             yield from results
             if progress is not None:

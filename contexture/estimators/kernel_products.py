@@ -29,14 +29,15 @@ from contexture.estimators.kernel_marginals import (
     kernel_marginals,
 )
 from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, IntArray
 
-STRIP_BYTES = 48 << 20
+STRIP_BYTES = 96 << 20
 """Memory of one thread's strip of M."""
 
 _TILE = 256
 _PIECE = 4096
 _STRIP_ROWS = 512
+_CACHED_BYTES = 5 << 20
 _LEAST_ROWS = 64
 
 _SMALLEST_EXPONENT = -85.0
@@ -96,8 +97,9 @@ class KernelProducts:
         self._X = np.column_stack([X, -self._half_norms, np.ones(n)])
         self._R = np.column_stack([R, np.ones(m), -half_references])
         self.passes += 1
+        height = min(_cached_rows(m), self._height(8 * m))
         self.marginals = kernel_marginals(
-            self._X, self._R, self.input_weights, self._height(8 * m), self.threads, progress
+            self._X, self._R, self.input_weights, height, self.threads, progress
         )
         weights = self.marginals.context_weights
         self.kept = np.flatnonzero(weights > np.finfo(np.float64).tiny)
@@ -133,6 +135,45 @@ class KernelProducts:
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
         yield from self._walk(lambda strip, rows, own: (rows, strip @ V), V.dtype)
+
+    def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
+        """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
+        total = np.zeros_like(V)
+        sums = [np.zeros_like(V) for _ in range(self.threads)]
+        along, across = self._sides
+
+        def add(strip: Floats, part: slice, own: int) -> None:
+            del part
+            _add_transposed(sums[own], strip, strip @ V)
+
+        for _ in self._strips(add, V.dtype, along[rows], across):
+            pass
+        for part in sums:
+            total += part
+        return total
+
+    def expectations(
+        self, functions: Floats, rows: IntArray
+    ) -> Iterator[tuple[slice, Floats, Floats]]:
+        """E[f(A) | x] and E[f(A)² | x] of some inputs, with their places in ``rows``.
+
+        Parameters
+        ----------
+        functions : ndarray of shape (m, k)
+            Float32 or float64, as are the products.
+        rows : ndarray of int
+        """
+        root = np.sqrt(self.context_weights).astype(functions.dtype)[:, None]
+        first = functions * root
+        second = functions * first
+        roots = np.sqrt(self.input_weights[rows]).astype(functions.dtype)[:, None]
+
+        def apply(strip: Floats, part: slice, own: int) -> tuple[slice, Floats, Floats]:
+            del own
+            return part, strip @ first / roots[part], strip @ second / roots[part]
+
+        across = np.ascontiguousarray(self._R.T)
+        yield from self._strips(apply, functions.dtype, self._X[rows], across)
 
     def gram_matrix(self) -> FloatArray:
         """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
@@ -186,6 +227,15 @@ class KernelProducts:
         along, across = (self._R, self._X) if wide else (self._X, self._R)
         return along, np.ascontiguousarray(across.T)
 
+    @cached_property
+    def _least_exponent(self) -> float:
+        """Lower bound of all exponents: −½ (‖x‖ + ‖a‖)² and the least of the weights."""
+        X, R = self._X[:, :-2], self._R[:, :-2]
+        norms = [np.einsum("ij,ij->i", points, points) for points in (X, R)]
+        far = np.sqrt(norms[0].max()) + np.sqrt(norms[1].max())
+        least = (self._X[:, -2] + 0.5 * norms[0]).min() + (self._R[:, -1] + 0.5 * norms[1]).min()
+        return float(least - 0.5 * far**2)
+
     def _accumulate(
         self, work: Callable[[Floats, slice, Floats], None], dtype: Any, shape: tuple[int, ...]
     ) -> list[Floats]:
@@ -201,10 +251,22 @@ class KernelProducts:
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""
-        along, across = self._sides
         self.passes += 1
+        yield from self._strips(work, dtype, *self._sides, self.progress)
+
+    def _strips(
+        self,
+        work: Callable[[Floats, slice, int], Result],
+        dtype: Any,
+        along: FloatArray,
+        across: FloatArray,
+        progress: Progress | None = None,
+    ) -> Iterator[Result]:
+        """Compute exp(along · across), strip by strip."""
         columns = across.shape[1]
         height = self._height(columns * np.dtype(dtype).itemsize)
+        # The least exponent there can be, within the rounding of norms.
+        deep = self._least_exponent < _SMALLEST_EXPONENT + 1.0
 
         def fill(rows: slice, own: int) -> Result:
             strip = held[own][: rows.stop - rows.start]
@@ -219,7 +281,7 @@ class KernelProducts:
                 if narrow is not wide:
                     narrow[:, :width] = exponents
                     exponents = narrow[:, :width]
-                if exponents.min() < _SMALLEST_EXPONENT:
+                if deep and exponents.min() < _SMALLEST_EXPONENT:
                     np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
                 np.exp(exponents, out=strip[:, part])
             return work(strip, rows, own)
@@ -230,10 +292,15 @@ class KernelProducts:
         narrow_tiles: Sequence[Floats] = wide_tiles
         if np.dtype(dtype) == np.float32:
             narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
-        yield from in_threads(fill, len(along), height, self.threads, self.progress)
+        yield from in_threads(fill, len(along), height, self.threads, progress)
 
     def _height(self, row_bytes: int) -> int:
         return int(np.clip(self.strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
+
+
+def _cached_rows(columns: int) -> int:
+    """Rows of float64 that stay in the cache while they are worked on."""
+    return int(np.clip(_CACHED_BYTES // (8 * columns), 16, _STRIP_ROWS))
 
 
 def _add_transposed(total: Floats, strip: Floats, T: Floats) -> None:

@@ -13,7 +13,7 @@ from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
-from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, refined, top_pairs
+from contexture.estimators.kernel_lanczos import BLOCK, TopPairs, extra, refined, top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
@@ -33,6 +33,8 @@ SINGLE_TOLERANCE = 5e-6
 
 _ONES = 1e-4
 _APART = 3e-5
+_PIECE = 64
+_BEFORE = 2048
 
 
 def kernel_spectrum(
@@ -138,8 +140,15 @@ def _by_lanczos(
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
     start: Floats | None = None
     method = f"tiles: block Lanczos in {dtype}"
+    side = len(trivial)
+    if side > 4 * _BEFORE:
+        # A random block is wasted; the same after a product with a tenth of the rows is not.
+        generator = np.random.default_rng([seed, 0x7374])
+        rows = np.sort(generator.choice(max(products.shape), _BEFORE, replace=False))
+        start = generator.standard_normal((side, BLOCK)).astype(dtype)
+        start = products.sampled_gram(start, rows)
     if route == "nystroem":
-        begun = nystroem_start(products, wanted + EXTRA + 1, seed=seed)
+        begun = nystroem_start(products, wanted + extra(wanted) + 1, seed=seed)
         start = begun.vectors.astype(dtype)
         method += f", from {begun.landmarks} Nyström landmarks"
         limit = None if limit is None else max(limit, 3 * start.shape[1])
@@ -229,7 +238,10 @@ def _spectrum(
     if left_functions and U is not None:
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
         left[:, eigenvalues[:count] == 0] = np.nan
-    left, right = fix_signs(left, right if count == right.shape[1] else right[:, :count].copy())
+    right = right if count == right.shape[1] else right[:, :count].copy()
+    for first in range(0, count, _PIECE):  # in pieces: they are copied
+        part = slice(first, first + _PIECE)
+        left[:, part], right[:, part] = fix_signs(left[:, part], right[:, part])
     ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)

@@ -6,6 +6,7 @@ import pytest
 import contexture as cx
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
+from contexture.estimators import convergence
 from contexture.estimators import kernel_spectrum as module
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
@@ -186,6 +187,13 @@ def test_bounds_hold_for_ritz_values_on_any_basis() -> None:
         Q = np.linalg.qr(np.eye(100)[:, :30] + noise * generator.normal(size=(100, 30)) / 10)[0]
         theta, Y = top_of(Q.T @ G @ Q, 30)
         W = Q @ Y
-        errors = bounds(theta, G @ W - W * theta, 20)
+        R = G @ W - W * theta
+        errors = bounds(theta, R.T @ R, 20)
         assert np.all(values[:20] - theta[:20] <= errors)
-    assert errors.max() < 1e-5
+        assert np.all(errors <= convergence.bounds(theta, R.T @ R, 20))
+    assert errors.max() < 1e-6
+    # With no value to spare there is no gap, and the norm of the residuals is all there is.
+    alone = R[:, :20].T @ R[:, :20]
+    np.testing.assert_array_equal(
+        bounds(theta[:20], alone, 20), convergence.bounds(theta[:20], alone, 20)
+    )
