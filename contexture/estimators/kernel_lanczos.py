@@ -13,15 +13,14 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
 from contexture.estimators.dense import top_of
-from contexture.estimators.kernel_marginals import one_thread
-from contexture.estimators.kernel_ritz import bounds
+from contexture.estimators.kernel_ritz import TopPairs, bounds
+from contexture.estimators.kernel_strips import one_thread
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
 
@@ -36,28 +35,6 @@ are all alike, no basis tells them apart, and they are right long before the bou
 def extra(count: int) -> int:
     """Ritz values beyond those wanted: the gap to them sharpens the bound of the last wanted."""
     return min(128, max(32, count // 4))
-
-
-@dataclass(frozen=True)
-class TopPairs:
-    """Eigenpairs of G, the trivial one left out.
-
-    Attributes
-    ----------
-    values : ndarray of shape (k,)
-        Descending.
-    vectors : ndarray of shape (side, k)
-        Orthonormal.
-    errors : ndarray of shape (k,)
-        Bounds on how far the values lie below the exact ones, rounding apart.
-    products : int
-        Columns that were multiplied by G.
-    """
-
-    values: FloatArray
-    vectors: Floats
-    errors: FloatArray
-    products: int
 
 
 def top_pairs(
@@ -103,23 +80,6 @@ def top_pairs(
     TopPairs
     """
     return _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress).run(start)
-
-
-def refined(
-    gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
-) -> TopPairs:
-    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
-    V = pairs.vectors[:, :ones].astype(np.float64)
-    V -= np.outer(trivial, trivial @ V)
-    V = np.linalg.qr(V)[0]
-    W = gram(np.ascontiguousarray(V))
-    H = V.T @ W
-    values, turn = np.linalg.eigh((H + H.T) / 2)
-    values, turn = values[::-1], turn[:, ::-1]
-    vectors = pairs.vectors.copy()
-    vectors[:, :ones] = V @ turn
-    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
-    return replace(pairs, values=new, vectors=vectors)
 
 
 class _Lanczos:

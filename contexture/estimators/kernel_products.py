@@ -12,7 +12,7 @@ that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -21,27 +21,19 @@ import numpy.typing as npt
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
-from contexture.estimators.kernel_marginals import (
+from contexture.estimators.kernel_marginals import kernel_marginals
+from contexture.estimators.kernel_strips import (
+    STRIP_BYTES,
     Progress,
     Result,
+    add_transposed,
     blas_threads,
-    in_threads,
-    kernel_marginals,
+    cached_rows,
+    exponential_strips,
+    strip_rows,
 )
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray, IntArray
-
-STRIP_BYTES = 96 << 20
-"""Memory of one thread's strip of M."""
-
-_TILE = 256
-_PIECE = 4096
-_STRIP_ROWS = 512
-_CACHED_BYTES = 5 << 20
-_LEAST_ROWS = 64
-
-_SMALLEST_EXPONENT = -85.0
-"""Smaller entries of M are raised to e^-85: below stand numbers too small for fast products."""
 
 
 class KernelProducts:
@@ -97,7 +89,7 @@ class KernelProducts:
         self._X = np.column_stack([X, -self._half_norms, np.ones(n)])
         self._R = np.column_stack([R, np.ones(m), -half_references])
         self.passes += 1
-        height = min(_cached_rows(m), self._height(8 * m))
+        height = min(cached_rows(m), strip_rows(strip_bytes, 8 * m))
         self.marginals = kernel_marginals(
             self._X, self._R, self.input_weights, height, self.threads, progress
         )
@@ -126,7 +118,7 @@ class KernelProducts:
 
         def add(strip: Floats, rows: slice, own: Floats) -> None:
             del rows
-            _add_transposed(own, strip, strip @ V)
+            add_transposed(own, strip, strip @ V)
 
         for part in self._accumulate(add, V.dtype, V.shape):
             total += part
@@ -144,7 +136,7 @@ class KernelProducts:
 
         def add(strip: Floats, part: slice, own: int) -> None:
             del part
-            _add_transposed(sums[own], strip, strip @ V)
+            add_transposed(sums[own], strip, strip @ V)
 
         for _ in self._strips(add, V.dtype, along[rows], across):
             pass
@@ -227,15 +219,6 @@ class KernelProducts:
         along, across = (self._R, self._X) if wide else (self._X, self._R)
         return along, np.ascontiguousarray(across.T)
 
-    @cached_property
-    def _least_exponent(self) -> float:
-        """Lower bound of all exponents: −½ (‖x‖ + ‖a‖)² and the least of the weights."""
-        X, R = self._X[:, :-2], self._R[:, :-2]
-        norms = [np.einsum("ij,ij->i", points, points) for points in (X, R)]
-        far = np.sqrt(norms[0].max()) + np.sqrt(norms[1].max())
-        least = (self._X[:, -2] + 0.5 * norms[0]).min() + (self._R[:, -1] + 0.5 * norms[1]).min()
-        return float(least - 0.5 * far**2)
-
     def _accumulate(
         self, work: Callable[[Floats, slice, Floats], None], dtype: Any, shape: tuple[int, ...]
     ) -> list[Floats]:
@@ -262,50 +245,6 @@ class KernelProducts:
         across: FloatArray,
         progress: Progress | None = None,
     ) -> Iterator[Result]:
-        """Compute exp(along · across), strip by strip."""
-        columns = across.shape[1]
-        height = self._height(columns * np.dtype(dtype).itemsize)
-        # The least exponent there can be, within the rounding of norms.
-        deep = self._least_exponent < _SMALLEST_EXPONENT + 1.0
-
-        def fill(rows: slice, own: int) -> Result:
-            strip = held[own][: rows.stop - rows.start]
-            points = along[rows]
-            wide, narrow = wide_tiles[own][: len(points)], narrow_tiles[own][: len(points)]
-            for start in range(0, columns, _TILE):
-                part = slice(start, min(start + _TILE, columns))
-                width = part.stop - start
-                # Rounding of an exponent is a relative error of its entry, and exponents are
-                # differences of large numbers: float32 would cost 1e-5 and save a tenth.
-                exponents = np.matmul(points, across[:, part], out=wide[:, :width])
-                if narrow is not wide:
-                    narrow[:, :width] = exponents
-                    exponents = narrow[:, :width]
-                if deep and exponents.min() < _SMALLEST_EXPONENT:
-                    np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
-                np.exp(exponents, out=strip[:, part])
-            return work(strip, rows, own)
-
-        each = range(self.threads)
-        held = [np.empty((height, columns), dtype) for _ in each]
-        wide_tiles = [np.empty((height, _TILE)) for _ in each]
-        narrow_tiles: Sequence[Floats] = wide_tiles
-        if np.dtype(dtype) == np.float32:
-            narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
-        yield from in_threads(fill, len(along), height, self.threads, progress)
-
-    def _height(self, row_bytes: int) -> int:
-        return int(np.clip(self.strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
-
-
-def _cached_rows(columns: int) -> int:
-    """Rows of float64 that stay in the cache while they are worked on."""
-    return int(np.clip(_CACHED_BYTES // (8 * columns), 16, _STRIP_ROWS))
-
-
-def _add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
-    """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
-    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
-    for start in range(0, len(total), _PIECE):
-        part = slice(start, start + _PIECE)
-        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])
+        yield from exponential_strips(
+            work, along, across, dtype, self.strip_bytes, self.threads, progress
+        )

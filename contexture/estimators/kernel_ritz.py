@@ -12,11 +12,37 @@ eigenproblem more saves a tenth to a fifth of the products with G.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 from scipy import linalg
 
 from contexture.estimators import convergence
+from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
+
+
+@dataclass(frozen=True)
+class TopPairs:
+    """Eigenpairs of G, the trivial one left out.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+        Descending.
+    vectors : ndarray of shape (side, k)
+        Orthonormal.
+    errors : ndarray of shape (k,)
+        Bounds on how far the values lie below the exact ones, rounding apart.
+    products : int
+        Columns that were multiplied by G.
+    """
+
+    values: FloatArray
+    vectors: Floats
+    errors: FloatArray
+    products: int
 
 
 def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
@@ -46,3 +72,20 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
             above = linalg.eigvalsh(raised, check_finite=False)[::-1][:c] - values[:c]
             best[:c] = np.minimum(best[:c], np.maximum(above, 0.0))
     return best
+
+
+def refined(
+    gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
+) -> TopPairs:
+    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
+    V = pairs.vectors[:, :ones].astype(np.float64)
+    V -= np.outer(trivial, trivial @ V)
+    V = np.linalg.qr(V)[0]
+    W = gram(np.ascontiguousarray(V))
+    H = V.T @ W
+    values, turn = np.linalg.eigh((H + H.T) / 2)
+    values, turn = values[::-1], turn[:, ::-1]
+    vectors = pairs.vectors.copy()
+    vectors[:, :ones] = V @ turn
+    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
+    return replace(pairs, values=new, vectors=vectors)

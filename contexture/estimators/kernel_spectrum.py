@@ -13,28 +13,30 @@ from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
-from contexture.estimators.kernel_lanczos import BLOCK, TopPairs, extra, refined, top_pairs
-from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs
+from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
 from contexture.estimators.products import Floats
 from contexture.estimators.randomized import krylov_spectrum
 from contexture.estimators.solution import Settings
 from contexture.inputs import FloatArray
-from contexture.spectrum import Spectrum, fix_signs
+from contexture.spectrum import Spectrum, fix_signs_in_place
 
 Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
 
 GRAM_SIDE = 2048
 """Smaller side up to which its Gram matrix is formed, from tiles, in one pass."""
 
+LARGE_SIDE = 8192
+"""Smaller side from which some rows of M are tried before all of them."""
+
 SINGLE_TOLERANCE = 5e-6
 """Tolerance of s_i² from which float32 products serve."""
 
 _ONES = 1e-4
 _APART = 3e-5
-_PIECE = 64
-_BEFORE = 2048
 
 
 def kernel_spectrum(
@@ -140,13 +142,8 @@ def _by_lanczos(
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
     start: Floats | None = None
     method = f"tiles: block Lanczos in {dtype}"
-    side = len(trivial)
-    if side > 4 * _BEFORE:
-        # A random block is wasted; the same after a product with a tenth of the rows is not.
-        generator = np.random.default_rng([seed, 0x7374])
-        rows = np.sort(generator.choice(max(products.shape), _BEFORE, replace=False))
-        start = generator.standard_normal((side, BLOCK)).astype(dtype)
-        start = products.sampled_gram(start, rows)
+    if len(trivial) > LARGE_SIDE:
+        start = sampled_start(products, BLOCK, dtype, seed)
     if route == "nystroem":
         begun = nystroem_start(products, wanted + extra(wanted) + 1, seed=seed)
         start = begun.vectors.astype(dtype)
@@ -239,9 +236,7 @@ def _spectrum(
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
         left[:, eigenvalues[:count] == 0] = np.nan
     right = right if count == right.shape[1] else right[:, :count].copy()
-    for first in range(0, count, _PIECE):  # in pieces: they are copied
-        part = slice(first, first + _PIECE)
-        left[:, part], right[:, part] = fix_signs(left[:, part], right[:, part])
+    fix_signs_in_place(left, right)
     ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)

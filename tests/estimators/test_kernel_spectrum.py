@@ -11,7 +11,7 @@ from contexture.estimators import kernel_spectrum as module
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
 from contexture.estimators.kernel_lanczos import top_pairs
-from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import bounds
 from contexture.estimators.kernel_spectrum import Route, kernel_spectrum
@@ -164,6 +164,25 @@ def test_nystroem_is_exact_with_all_landmarks() -> None:
     exact_values = np.append(1.0, exact(products.evidence, 19).eigenvalues)
     np.testing.assert_allclose(begun.values, exact_values, atol=1e-7)
     np.testing.assert_allclose(begun.vectors.T @ begun.vectors, np.eye(20), atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["drawn", "more references than inputs"])
+def test_a_start_from_sampled_rows_is_a_product(name: str) -> None:
+    products = KernelProducts(EVIDENCE[name])  # fewer rows than are sampled: all of them
+    begun = sampled_start(products, 5, np.float64, seed=2)
+    generator = np.random.default_rng([2, 0x7374])
+    generator.choice(1200, 1200, replace=False)
+    V = generator.standard_normal((500, 5))
+    np.testing.assert_allclose(begun, products.gram(V), atol=1e-11)
+    assert products.passes == 2
+    np.testing.assert_array_equal(begun, sampled_start(products, 5, np.float64, seed=2))
+
+
+def test_large_sides_start_from_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE_SIDE", 100)
+    evidence = EVIDENCE["more references than inputs"]
+    ours = kernel_spectrum(evidence, 50, route="tiles", left_functions=True)
+    assert np.abs(ours.eigenvalues - exact(evidence, 50).eigenvalues).max() < 1e-5
 
 
 @pytest.mark.parametrize("width", [24, 64])
