@@ -152,12 +152,12 @@ class KernelProducts:
         Parameters
         ----------
         functions : ndarray of shape (m, k)
-            Float32 or float64, as are the products.
+            Float32 or float64, as are the products; overwritten.
         rows : ndarray of int
         """
         root = np.sqrt(self.context_weights).astype(functions.dtype)[:, None]
-        first = functions * root
-        second = functions * first
+        second = np.square(functions) * root
+        first = np.multiply(functions, root, out=functions)
         roots = np.sqrt(self.input_weights[rows]).astype(functions.dtype)[:, None]
 
         def apply(strip: Floats, part: slice, own: int) -> tuple[slice, Floats, Floats]:

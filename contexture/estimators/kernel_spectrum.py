@@ -18,7 +18,6 @@ from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
-from contexture.estimators.products import Floats
 from contexture.estimators.randomized import krylov_spectrum
 from contexture.estimators.solution import Settings
 from contexture.inputs import FloatArray
@@ -91,9 +90,7 @@ def kernel_spectrum(
         If there is only one input or one context value, so that nothing can be associated.
     """
     say = progress or (lambda line: None)
-    products = KernelProducts(
-        evidence, threads, progress=lambda done, of: say(f"{done:,} of {of:,} rows")
-    )
+    products = KernelProducts(evidence, threads, progress=lambda i, n: say(f"{i:,} of {n:,} rows"))
     n, m = products.shape
     side = min(n, m)
     if side < 2:
@@ -140,10 +137,8 @@ def _by_lanczos(
     dtype = np.dtype(np.float32 if single else np.float64)
     rounding = 2e-6 if single else 1e-12
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
-    start: Floats | None = None
+    start = sampled_start(products, BLOCK, dtype, seed) if len(trivial) > LARGE_SIDE else None
     method = f"tiles: block Lanczos in {dtype}"
-    if len(trivial) > LARGE_SIDE:
-        start = sampled_start(products, BLOCK, dtype, seed)
     if route == "nystroem":
         begun = nystroem_start(products, wanted + extra(wanted) + 1, seed=seed)
         start = begun.vectors.astype(dtype)
@@ -157,7 +152,6 @@ def _by_lanczos(
         dtype,
         seed=seed,
         start=start,
-        block=BLOCK,
         limit=limit,
         progress=lambda used, error: say(f"basis of {used} columns, error {error:.1e}"),
     )
@@ -218,8 +212,7 @@ def _spectrum(
     floor = max(NOISE_FLOOR, rounding)
     eigenvalues = np.where(pairs.values > floor, np.minimum(pairs.values, 1.0), 0.0)
     count = len(eigenvalues) if functions is None else min(functions, len(eigenvalues))
-    tall = m <= n
-    across: FloatArray | None = None
+    tall, across = m <= n, None
     if not tall or left_functions:
         known = pairs.vectors[:, :count] if tall else pairs.vectors
         parts = products.other(np.ascontiguousarray(known))
@@ -228,7 +221,8 @@ def _spectrum(
             across /= np.sqrt(eigenvalues[: across.shape[1]])
     U, V = (across, pairs.vectors) if tall else (pairs.vectors, across)
     # The covariance needs all right functions, whatever is kept of them.
-    right = np.asarray(V, dtype=np.float64) / np.sqrt(products.context_weights)[:, None]
+    right = np.array(V, dtype=np.float64)
+    right /= np.sqrt(products.context_weights)[:, None]
     right[:, eigenvalues == 0] = np.nan
     covariance = sampled_covariance(products, eigenvalues, right, seed)
     left = np.empty((n, 0))
