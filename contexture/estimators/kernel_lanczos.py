@@ -13,20 +13,18 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
 from contexture.estimators.dense import top_of
-from contexture.estimators.kernel_ritz import bounds
+from contexture.estimators.kernel_ritz import TopPairs, bounds
+from contexture.estimators.kernel_strips import one_thread
 from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
 
 BLOCK = 128
-EXTRA = 32
-"""Ritz values beyond those wanted: the gap to them sharpens the bound of the last wanted."""
 
 _CYCLES = 30
 _IDLE = 3
@@ -34,26 +32,9 @@ _IDLE = 3
 are all alike, no basis tells them apart, and they are right long before the bound says so."""
 
 
-@dataclass(frozen=True)
-class TopPairs:
-    """Eigenpairs of G, the trivial one left out.
-
-    Attributes
-    ----------
-    values : ndarray of shape (k,)
-        Descending.
-    vectors : ndarray of shape (side, k)
-        Orthonormal.
-    errors : ndarray of shape (k,)
-        Bounds on how far the values lie below the exact ones, rounding apart.
-    products : int
-        Columns that were multiplied by G.
-    """
-
-    values: FloatArray
-    vectors: Floats
-    errors: FloatArray
-    products: int
+def extra(count: int) -> int:
+    """Ritz values beyond those wanted: the gap to them sharpens the bound of the last wanted."""
+    return min(128, max(32, count // 4))
 
 
 def top_pairs(
@@ -90,7 +71,7 @@ def top_pairs(
     block : int
         Columns of a product.
     limit : int, optional
-        Columns of the basis; at least ``count`` + `EXTRA` + 2 ``block`` are taken.
+        Columns of the basis; at least ``count`` + `extra` + 2 ``block`` are taken.
     progress : callable, optional
         Called with the columns of the basis and the error bound, as far as it is known.
 
@@ -99,23 +80,6 @@ def top_pairs(
     TopPairs
     """
     return _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress).run(start)
-
-
-def refined(
-    gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
-) -> TopPairs:
-    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
-    V = pairs.vectors[:, :ones].astype(np.float64)
-    V -= np.outer(trivial, trivial @ V)
-    V = np.linalg.qr(V)[0]
-    W = gram(np.ascontiguousarray(V))
-    H = V.T @ W
-    values, turn = np.linalg.eigh((H + H.T) / 2)
-    values, turn = values[::-1], turn[:, ::-1]
-    vectors = pairs.vectors.copy()
-    vectors[:, :ones] = V @ turn
-    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
-    return replace(pairs, values=new, vectors=vectors)
 
 
 class _Lanczos:
@@ -135,7 +99,7 @@ class _Lanczos:
         self.gram, self.count, self.tolerance, self.progress = gram, count, tolerance, progress
         self.trivial = trivial.astype(dtype)[:, None]
         self.block = min(block, side - 1)
-        self.kept = min(count + EXTRA, side - 1)
+        self.kept = min(count + extra(count), side - 1)
         wanted = limit or 4 * count + 2 * self.block
         self.limit = min(max(wanted, self.kept + 2 * self.block), side - 1)
         self.Q = np.empty((side, self.limit), dtype, order="F")
@@ -158,8 +122,13 @@ class _Lanczos:
                 self.report(before)
                 continue
             values, Y = self.ritz()
-            residuals = link @ Y[self.used - link.shape[1] :]
-            errors = bounds(values, residuals, min(self.count, len(values)))
+            # The last quarter of the Ritz values is not near any eigenvalue.
+            sure = max(min(self.count, len(values)), min(len(values), 3 * self.used // 4))
+            residuals = link @ Y[self.used - link.shape[1] :, :sure]
+            with one_thread():
+                errors = bounds(
+                    values[:sure], residuals.T @ residuals, min(self.count, len(values))
+                )
             worst = float(errors.max())
             settled = whole or bool(np.all(values[: self.count] <= known + self.tolerance))
             known = values[: self.count]
@@ -173,8 +142,8 @@ class _Lanczos:
                 return TopPairs(known, vectors, errors, self.products)
             # The bound falls geometrically: look again when it may have come down.
             rate = np.log(before / worst) if worst < before < np.inf else 0.0
-            steps = np.log(worst / self.tolerance) / rate if rate > 0 and worst > 0 else 1.0
-            check, before = self.used + (2 if steps > 3 else 1) * self.block, worst
+            steps = np.log(worst / self.tolerance) / rate if rate > 0 and worst > 0 else np.inf
+            check, before = self.used + (2 if steps > 2 else 1) * self.block, worst
             if full:
                 self.restart(values, Y)
 
@@ -182,23 +151,29 @@ class _Lanczos:
         if self.progress is not None:
             self.progress(self.used, error)
 
-    def orthonormal(self, W: Floats) -> tuple[Floats, FloatArray]:
+    def orthonormal(self, W: Floats, clean: bool = False) -> tuple[Floats, FloatArray]:
         """Orthonormal columns Z beyond the basis, and B with W = Z B + rounding there.
 
-        Directions of which only rounding is left are given up.
+        Directions of which only rounding is left are given up. ``clean``: the basis has been
+        taken out of W once.
         """
         B = np.eye(W.shape[1])
-        for _ in range(3):
-            Q = self.Q[:, : self.used]
+        Q = self.Q[:, : self.used]
+        for step in range(4):
             W = W - self.trivial @ (self.trivial.T @ W)
-            W -= Q @ (Q.T @ W)
+            if step or not clean:
+                W -= Q @ (Q.T @ W)
             S = (W.T @ W).astype(np.float64)
-            lengths, turn = linalg.eigh(S)
+            with one_thread():
+                lengths, turn = linalg.eigh(S, driver="evd", check_finite=False)
             lengths = np.sqrt(np.maximum(lengths, 0.0))
             large = lengths > self.floor
             turn, lengths = turn[:, large], lengths[large]
             W = W @ (turn / lengths).astype(W.dtype)
             B = (lengths[:, None] * turn.T) @ B
+            # Once a sweep hardly shortens anything, it has left nothing of the basis.
+            if step and np.all(np.abs(lengths - 1.0) < 0.1):
+                break
         return W, B
 
     def grow(self, new: Floats) -> tuple[Floats, FloatArray, bool]:
@@ -214,7 +189,7 @@ class _Lanczos:
         H = C.astype(np.float64)
         self.H[:last, first:last], self.H[first:last, :last] = H, H.T
         self.H[first:last, first:last] = (H[first:] + H[first:].T) / 2
-        W, B = self.orthonormal(W)
+        W, B = self.orthonormal(W, clean=True)
         missing = min(self.block, self.limit - last) - W.shape[1]
         if missing <= 0 or W.shape[1] >= self.block // 2:
             return W, B, True
@@ -227,7 +202,8 @@ class _Lanczos:
 
     def ritz(self) -> tuple[FloatArray, FloatArray]:
         used = self.used
-        return top_of(self.H[:used, :used], min(used, self.kept + 1))
+        with one_thread():
+            return top_of(self.H[:used, :used], min(used, self.kept + 1))
 
     def restart(self, values: FloatArray, Y: FloatArray) -> None:
         """Keep the best Ritz vectors only."""

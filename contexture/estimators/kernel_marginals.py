@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import TypeAlias, TypeVar
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
+from contexture.estimators.kernel_strips import Progress, in_threads
 from contexture.inputs import FloatArray
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the rows done so far in this pass and the rows in all."""
-
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,53 +27,6 @@ class KernelMarginals:
     log_sums: FloatArray
     context_weights: FloatArray
     total_association: float
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    # Looking for the libraries takes milliseconds: once is enough.
-    return ThreadpoolController()
-
-
-def blas_threads() -> int:
-    """Threads that BLAS would use, which honours OMP_NUM_THREADS and limits set around."""
-    pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
-    return max(1, min(max(pools, default=1), os.cpu_count() or 1))
-
-
-def in_threads(
-    work: Callable[[slice, int], Result],
-    count: int,
-    height: int,
-    threads: int,
-    progress: Progress | None,
-) -> Iterator[Result]:
-    """Run ``work(rows, thread)`` over strips of rows; strip i is always thread i mod t's.
-
-    Sums are thus made in one order, and the same input gives the same bits.
-
-    Parameters
-    ----------
-    work : callable
-        What to do with a strip.
-    count, height : int
-        Rows in all, and of a strip.
-    threads : int
-        Strips at a time.
-    progress : callable, optional
-        Called after every batch of strips.
-    """
-    strips = [slice(i, min(i + height, count)) for i in range(0, count, height)]
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(strips), threads):
-            batch: Sequence[slice] = strips[first : first + threads]
-            # BLAS is held to one thread only while strips are computed, not while the caller
-            # of a generator does something else.
-            with _controller().limit(limits=1, user_api="blas"):
-                results = list(pool.map(work, batch, range(len(batch))))
-            yield from results
-            if progress is not None:
-                progress(batch[-1].stop, count)
 
 
 def kernel_marginals(

@@ -12,7 +12,7 @@ that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -21,26 +21,19 @@ import numpy.typing as npt
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
-from contexture.estimators.kernel_marginals import (
+from contexture.estimators.kernel_marginals import kernel_marginals
+from contexture.estimators.kernel_strips import (
+    STRIP_BYTES,
     Progress,
     Result,
+    add_transposed,
     blas_threads,
-    in_threads,
-    kernel_marginals,
+    cached_rows,
+    exponential_strips,
+    strip_rows,
 )
 from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
-
-STRIP_BYTES = 48 << 20
-"""Memory of one thread's strip of M."""
-
-_TILE = 256
-_PIECE = 4096
-_STRIP_ROWS = 512
-_LEAST_ROWS = 64
-
-_SMALLEST_EXPONENT = -85.0
-"""Smaller entries of M are raised to e^-85: below stand numbers too small for fast products."""
+from contexture.inputs import FloatArray, IntArray
 
 
 class KernelProducts:
@@ -96,8 +89,9 @@ class KernelProducts:
         self._X = np.column_stack([X, -self._half_norms, np.ones(n)])
         self._R = np.column_stack([R, np.ones(m), -half_references])
         self.passes += 1
+        height = min(cached_rows(m), strip_rows(strip_bytes, 8 * m))
         self.marginals = kernel_marginals(
-            self._X, self._R, self.input_weights, self._height(8 * m), self.threads, progress
+            self._X, self._R, self.input_weights, height, self.threads, progress
         )
         weights = self.marginals.context_weights
         self.kept = np.flatnonzero(weights > np.finfo(np.float64).tiny)
@@ -124,7 +118,7 @@ class KernelProducts:
 
         def add(strip: Floats, rows: slice, own: Floats) -> None:
             del rows
-            _add_transposed(own, strip, strip @ V)
+            add_transposed(own, strip, strip @ V)
 
         for part in self._accumulate(add, V.dtype, V.shape):
             total += part
@@ -133,6 +127,45 @@ class KernelProducts:
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
         yield from self._walk(lambda strip, rows, own: (rows, strip @ V), V.dtype)
+
+    def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
+        """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
+        total = np.zeros_like(V)
+        sums = [np.zeros_like(V) for _ in range(self.threads)]
+        along, across = self._sides
+
+        def add(strip: Floats, part: slice, own: int) -> None:
+            del part
+            add_transposed(sums[own], strip, strip @ V)
+
+        for _ in self._strips(add, V.dtype, along[rows], across):
+            pass
+        for part in sums:
+            total += part
+        return total
+
+    def expectations(
+        self, functions: Floats, rows: IntArray
+    ) -> Iterator[tuple[slice, Floats, Floats]]:
+        """E[f(A) | x] and E[f(A)² | x] of some inputs, with their places in ``rows``.
+
+        Parameters
+        ----------
+        functions : ndarray of shape (m, k)
+            Float32 or float64, as are the products; overwritten.
+        rows : ndarray of int
+        """
+        root = np.sqrt(self.context_weights).astype(functions.dtype)[:, None]
+        second = np.square(functions) * root
+        first = np.multiply(functions, root, out=functions)
+        roots = np.sqrt(self.input_weights[rows]).astype(functions.dtype)[:, None]
+
+        def apply(strip: Floats, part: slice, own: int) -> tuple[slice, Floats, Floats]:
+            del own
+            return part, strip @ first / roots[part], strip @ second / roots[part]
+
+        across = np.ascontiguousarray(self._R.T)
+        yield from self._strips(apply, functions.dtype, self._X[rows], across)
 
     def gram_matrix(self) -> FloatArray:
         """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
@@ -201,44 +234,17 @@ class KernelProducts:
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""
-        along, across = self._sides
         self.passes += 1
-        columns = across.shape[1]
-        height = self._height(columns * np.dtype(dtype).itemsize)
+        yield from self._strips(work, dtype, *self._sides, self.progress)
 
-        def fill(rows: slice, own: int) -> Result:
-            strip = held[own][: rows.stop - rows.start]
-            points = along[rows]
-            wide, narrow = wide_tiles[own][: len(points)], narrow_tiles[own][: len(points)]
-            for start in range(0, columns, _TILE):
-                part = slice(start, min(start + _TILE, columns))
-                width = part.stop - start
-                # Rounding of an exponent is a relative error of its entry, and exponents are
-                # differences of large numbers: float32 would cost 1e-5 and save a tenth.
-                exponents = np.matmul(points, across[:, part], out=wide[:, :width])
-                if narrow is not wide:
-                    narrow[:, :width] = exponents
-                    exponents = narrow[:, :width]
-                if exponents.min() < _SMALLEST_EXPONENT:
-                    np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
-                np.exp(exponents, out=strip[:, part])
-            return work(strip, rows, own)
-
-        each = range(self.threads)
-        held = [np.empty((height, columns), dtype) for _ in each]
-        wide_tiles = [np.empty((height, _TILE)) for _ in each]
-        narrow_tiles: Sequence[Floats] = wide_tiles
-        if np.dtype(dtype) == np.float32:
-            narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
-        yield from in_threads(fill, len(along), height, self.threads, self.progress)
-
-    def _height(self, row_bytes: int) -> int:
-        return int(np.clip(self.strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
-
-
-def _add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
-    """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
-    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
-    for start in range(0, len(total), _PIECE):
-        part = slice(start, start + _PIECE)
-        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])
+    def _strips(
+        self,
+        work: Callable[[Floats, slice, int], Result],
+        dtype: Any,
+        along: FloatArray,
+        across: FloatArray,
+        progress: Progress | None = None,
+    ) -> Iterator[Result]:
+        yield from exponential_strips(
+            work, along, across, dtype, self.strip_bytes, self.threads, progress
+        )

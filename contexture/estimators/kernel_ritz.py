@@ -1,16 +1,48 @@
-"""Ritz values and what is sure about them.
+"""Ritz values and what is sure about them, sharper than from the norm of the residuals alone.
 
-Let (θ_i, w_i), i = 1 .. j, be the first Ritz pairs, R_j their residuals, and let the rest of the
-spectrum end at θ_{j+1} + ‖R‖ or below. Then 0 <= λ_i − θ_i <= 2 ‖R_j‖² / (g + √(g² + 4 ‖R_j‖²))
-with g = θ_i − θ_{j+1} − ‖R‖ (Li and Li 2005).
+Split off the first j Ritz vectors: G = [[Θ, Rᵀ], [R, A]] with RᵀR from their residuals, and let
+A end at η = θ_{j+1} + ‖R‖, as in `contexture.estimators.convergence`. By Haynsworth, the
+eigenvalues λ_i > η of G are those of Θ + Rᵀ (λ_i − A)⁻¹ R, so for θ_i >= θ_c > η
+
+    θ_i <= λ_i <= i-th eigenvalue of Θ + RᵀR / (θ_c − η):
+
+what counts for θ_i is its own residual, not the largest of those before it. One small
+eigenproblem more saves a tenth to a fifth of the products with G.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import numpy as np
 from scipy import linalg
 
+from contexture.estimators import convergence
+from contexture.estimators.products import Floats
 from contexture.inputs import FloatArray
+
+
+@dataclass(frozen=True)
+class TopPairs:
+    """Eigenpairs of G, the trivial one left out.
+
+    Attributes
+    ----------
+    values : ndarray of shape (k,)
+        Descending.
+    vectors : ndarray of shape (side, k)
+        Orthonormal.
+    errors : ndarray of shape (k,)
+        Bounds on how far the values lie below the exact ones, rounding apart.
+    products : int
+        Columns that were multiplied by G.
+    """
+
+    values: FloatArray
+    vectors: Floats
+    errors: FloatArray
+    products: int
 
 
 def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
@@ -20,21 +52,40 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
     ----------
     values : ndarray of shape (p,)
         Ritz values, descending.
-    residuals : ndarray of shape (w, p)
-        Coordinates of the residuals in an orthonormal basis.
+    residuals : ndarray of shape (p, p)
+        RᵀR.
     count : int
         At most p.
     """
-    p = len(values)
-    products = residuals.T @ residuals
-    splits = sorted({*np.linspace(count, p, 6).astype(int).tolist()})
-    sizes = {j: float(np.sqrt(max(0.0, linalg.eigvalsh(products[:j, :j])[-1]))) for j in splits}
-    whole = sizes[p]
-    best = np.full(count, whole)
-    for j in splits:
-        if j < p:
-            gap = np.maximum(values[:count] - values[j] - whole, 0.0)
-            size = sizes[j]
-            root = gap + np.sqrt(gap**2 + 4 * size**2)
-            best = np.minimum(best, 2 * size**2 / np.maximum(root, 1e-300))
+    best = convergence.bounds(values, residuals, count)
+    j = len(values) - 1
+    if j < count:
+        return best
+    highest = linalg.eigvalsh(residuals, subset_by_index=(j, j), check_finite=False)[0]
+    rest = values[j] + np.sqrt(max(0.0, float(highest)))
+    coupling = residuals[:j, :j]
+    # Few values at once: their gap is wider.
+    for c in sorted({count, (count + 1) // 2, (count + 3) // 4}):
+        gap = values[c - 1] - rest
+        if gap > 0:
+            raised = np.diag(values[:j]) + coupling / gap
+            above = linalg.eigvalsh(raised, check_finite=False)[::-1][:c] - values[:c]
+            best[:c] = np.minimum(best[:c], np.maximum(above, 0.0))
     return best
+
+
+def refined(
+    gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
+) -> TopPairs:
+    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
+    V = pairs.vectors[:, :ones].astype(np.float64)
+    V -= np.outer(trivial, trivial @ V)
+    V = np.linalg.qr(V)[0]
+    W = gram(np.ascontiguousarray(V))
+    H = V.T @ W
+    values, turn = np.linalg.eigh((H + H.T) / 2)
+    values, turn = values[::-1], turn[:, ::-1]
+    vectors = pairs.vectors.copy()
+    vectors[:, :ones] = V @ turn
+    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
+    return replace(pairs, values=new, vectors=vectors)

@@ -13,20 +13,23 @@ from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
-from contexture.estimators.kernel_lanczos import BLOCK, EXTRA, TopPairs, refined, top_pairs
-from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs
+from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.kernel_truncation import plan_truncation, truncate
-from contexture.estimators.products import Floats
 from contexture.estimators.randomized import krylov_spectrum
 from contexture.estimators.solution import Settings
 from contexture.inputs import FloatArray
-from contexture.spectrum import Spectrum, fix_signs
+from contexture.spectrum import Spectrum, fix_signs_in_place
 
 Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
 
 GRAM_SIDE = 2048
 """Smaller side up to which its Gram matrix is formed, from tiles, in one pass."""
+
+LARGE_SIDE = 8192
+"""Smaller side from which some rows of M are tried before all of them."""
 
 SINGLE_TOLERANCE = 5e-6
 """Tolerance of s_i² from which float32 products serve."""
@@ -87,9 +90,7 @@ def kernel_spectrum(
         If there is only one input or one context value, so that nothing can be associated.
     """
     say = progress or (lambda line: None)
-    products = KernelProducts(
-        evidence, threads, progress=lambda done, of: say(f"{done:,} of {of:,} rows")
-    )
+    products = KernelProducts(evidence, threads, progress=lambda i, n: say(f"{i:,} of {n:,} rows"))
     n, m = products.shape
     side = min(n, m)
     if side < 2:
@@ -136,10 +137,10 @@ def _by_lanczos(
     dtype = np.dtype(np.float32 if single else np.float64)
     rounding = 2e-6 if single else 1e-12
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
-    start: Floats | None = None
+    start = sampled_start(products, BLOCK, dtype, seed) if len(trivial) > LARGE_SIDE else None
     method = f"tiles: block Lanczos in {dtype}"
     if route == "nystroem":
-        begun = nystroem_start(products, wanted + EXTRA + 1, seed=seed)
+        begun = nystroem_start(products, wanted + extra(wanted) + 1, seed=seed)
         start = begun.vectors.astype(dtype)
         method += f", from {begun.landmarks} Nyström landmarks"
         limit = None if limit is None else max(limit, 3 * start.shape[1])
@@ -151,7 +152,6 @@ def _by_lanczos(
         dtype,
         seed=seed,
         start=start,
-        block=BLOCK,
         limit=limit,
         progress=lambda used, error: say(f"basis of {used} columns, error {error:.1e}"),
     )
@@ -212,8 +212,7 @@ def _spectrum(
     floor = max(NOISE_FLOOR, rounding)
     eigenvalues = np.where(pairs.values > floor, np.minimum(pairs.values, 1.0), 0.0)
     count = len(eigenvalues) if functions is None else min(functions, len(eigenvalues))
-    tall = m <= n
-    across: FloatArray | None = None
+    tall, across = m <= n, None
     if not tall or left_functions:
         known = pairs.vectors[:, :count] if tall else pairs.vectors
         parts = products.other(np.ascontiguousarray(known))
@@ -222,14 +221,16 @@ def _spectrum(
             across /= np.sqrt(eigenvalues[: across.shape[1]])
     U, V = (across, pairs.vectors) if tall else (pairs.vectors, across)
     # The covariance needs all right functions, whatever is kept of them.
-    right = np.asarray(V, dtype=np.float64) / np.sqrt(products.context_weights)[:, None]
+    right = np.array(V, dtype=np.float64)
+    right /= np.sqrt(products.context_weights)[:, None]
     right[:, eigenvalues == 0] = np.nan
     covariance = sampled_covariance(products, eigenvalues, right, seed)
     left = np.empty((n, 0))
     if left_functions and U is not None:
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
         left[:, eigenvalues[:count] == 0] = np.nan
-    left, right = fix_signs(left, right if count == right.shape[1] else right[:, :count].copy())
+    right = right if count == right.shape[1] else right[:, :count].copy()
+    fix_signs_in_place(left, right)
     ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)

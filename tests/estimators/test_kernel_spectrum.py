@@ -6,11 +6,12 @@ import pytest
 import contexture as cx
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
+from contexture.estimators import convergence
 from contexture.estimators import kernel_spectrum as module
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
 from contexture.estimators.kernel_lanczos import top_pairs
-from contexture.estimators.kernel_nystroem import nystroem_start
+from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import bounds
 from contexture.estimators.kernel_spectrum import Route, kernel_spectrum
@@ -165,6 +166,25 @@ def test_nystroem_is_exact_with_all_landmarks() -> None:
     np.testing.assert_allclose(begun.vectors.T @ begun.vectors, np.eye(20), atol=1e-7)
 
 
+@pytest.mark.parametrize("name", ["drawn", "more references than inputs"])
+def test_a_start_from_sampled_rows_is_a_product(name: str) -> None:
+    products = KernelProducts(EVIDENCE[name])  # fewer rows than are sampled: all of them
+    begun = sampled_start(products, 5, np.float64, seed=2)
+    generator = np.random.default_rng([2, 0x7374])
+    generator.choice(1200, 1200, replace=False)
+    V = generator.standard_normal((500, 5))
+    np.testing.assert_allclose(begun, products.gram(V), atol=1e-11)
+    assert products.passes == 2
+    np.testing.assert_array_equal(begun, sampled_start(products, 5, np.float64, seed=2))
+
+
+def test_large_sides_start_from_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE_SIDE", 100)
+    evidence = EVIDENCE["more references than inputs"]
+    ours = kernel_spectrum(evidence, 50, route="tiles", left_functions=True)
+    assert np.abs(ours.eigenvalues - exact(evidence, 50).eigenvalues).max() < 1e-5
+
+
 @pytest.mark.parametrize("width", [24, 64])
 def test_lanczos_finds_values_that_repeat(width: int) -> None:
     generator = np.random.default_rng(0)
@@ -186,6 +206,13 @@ def test_bounds_hold_for_ritz_values_on_any_basis() -> None:
         Q = np.linalg.qr(np.eye(100)[:, :30] + noise * generator.normal(size=(100, 30)) / 10)[0]
         theta, Y = top_of(Q.T @ G @ Q, 30)
         W = Q @ Y
-        errors = bounds(theta, G @ W - W * theta, 20)
+        R = G @ W - W * theta
+        errors = bounds(theta, R.T @ R, 20)
         assert np.all(values[:20] - theta[:20] <= errors)
-    assert errors.max() < 1e-5
+        assert np.all(errors <= convergence.bounds(theta, R.T @ R, 20))
+    assert errors.max() < 1e-6
+    # With no value to spare there is no gap, and the norm of the residuals is all there is.
+    alone = R[:, :20].T @ R[:, :20]
+    np.testing.assert_array_equal(
+        bounds(theta[:20], alone, 20), convergence.bounds(theta[:20], alone, 20)
+    )

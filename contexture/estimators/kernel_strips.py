@@ -1,0 +1,167 @@
+"""Strips of a matrix of exponentials, computed in threads when they are needed and forgotten."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import ThreadpoolController
+
+from contexture.estimators.products import Floats
+from contexture.inputs import FloatArray
+
+STRIP_BYTES = 96 << 20
+"""Memory of one thread's strip."""
+
+_TILE = 256
+_PIECE = 4096
+_STRIP_ROWS = 512
+_CACHED_BYTES = 5 << 20
+_LEAST_ROWS = 64
+
+_SMALLEST_EXPONENT = -85.0
+"""Smaller entries are raised to e^-85: below stand numbers too small for fast products."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with the rows done so far in this pass and the rows in all."""
+
+Result = TypeVar("Result")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    # Looking for the libraries takes milliseconds: once is enough.
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread.
+
+    Within threads of one's own; and for small eigenproblems, of which a second thread saves a
+    third where it is alone, and waits many times as long where it is not.
+    """
+    context: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return context
+
+
+def blas_threads() -> int:
+    """Threads that BLAS would use, which honours OMP_NUM_THREADS and limits set around."""
+    pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
+    return max(1, min(max(pools, default=1), os.cpu_count() or 1))
+
+
+def in_threads(
+    work: Callable[[slice, int], Result],
+    count: int,
+    height: int,
+    threads: int,
+    progress: Progress | None,
+) -> Iterator[Result]:
+    """Run ``work(rows, thread)`` over strips of rows; strip i is always thread i mod t's.
+
+    Sums are thus made in one order, and the same input gives the same bits.
+
+    Parameters
+    ----------
+    work : callable
+        What to do with a strip.
+    count, height : int
+        Rows in all, and of a strip.
+    threads : int
+        Strips at a time.
+    progress : callable, optional
+        Called after every batch of strips.
+    """
+    strips = [slice(i, min(i + height, count)) for i in range(0, count, height)]
+    with ThreadPoolExecutor(threads) as pool:
+        for first in range(0, len(strips), threads):
+            batch: Sequence[slice] = strips[first : first + threads]
+            # BLAS is held to one thread only while strips are computed, not while the caller
+            # of a generator does something else.
+            with one_thread():
+                results = list(pool.map(work, batch, range(len(batch))))
+            yield from results
+            if progress is not None:
+                progress(batch[-1].stop, count)
+
+
+def exponential_strips(
+    work: Callable[[Floats, slice, int], Result],
+    along: FloatArray,
+    across: FloatArray,
+    dtype: npt.DTypeLike,
+    strip_bytes: int,
+    threads: int,
+    progress: Progress | None = None,
+) -> Iterator[Result]:
+    """Compute exp(along · across) strip by strip, and hand every strip to ``work``, in order.
+
+    Parameters
+    ----------
+    work : callable
+        Called with a strip, its rows, and the number of its thread.
+    along : ndarray of shape (r, d)
+        Coordinates of the rows.
+    across : ndarray of shape (d, c)
+        Those of the columns.
+    dtype : float32 or float64
+        Of the strips.
+    strip_bytes : int
+        Memory of one strip; each thread holds one.
+    threads : int
+        Strips at a time.
+    progress : callable, optional
+        Called with the rows done and the rows in all.
+    """
+    columns = across.shape[1]
+    height = strip_rows(strip_bytes, columns * np.dtype(dtype).itemsize)
+
+    def fill(rows: slice, own: int) -> Result:
+        strip = held[own][: rows.stop - rows.start]
+        points = along[rows]
+        wide, narrow = wide_tiles[own][: len(points)], narrow_tiles[own][: len(points)]
+        for start in range(0, columns, _TILE):
+            part = slice(start, min(start + _TILE, columns))
+            width = part.stop - start
+            # Rounding of an exponent is a relative error of its entry, and exponents are
+            # differences of large numbers: float32 would cost 1e-5 and save a tenth.
+            exponents = np.matmul(points, across[:, part], out=wide[:, :width])
+            if narrow is not wide:
+                narrow[:, :width] = exponents
+                exponents = narrow[:, :width]
+            if exponents.min() < _SMALLEST_EXPONENT:
+                np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
+            np.exp(exponents, out=strip[:, part])
+        return work(strip, rows, own)
+
+    each = range(threads)
+    held = [np.empty((height, columns), dtype) for _ in each]
+    wide_tiles = [np.empty((height, _TILE)) for _ in each]
+    narrow_tiles: Sequence[Floats] = wide_tiles
+    if np.dtype(dtype) == np.float32:
+        narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
+    yield from in_threads(fill, len(along), height, threads, progress)
+
+
+def strip_rows(strip_bytes: int, row_bytes: int) -> int:
+    """Rows of a strip, within the memory and within what products are fast with."""
+    return int(np.clip(strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))
+
+
+def cached_rows(columns: int) -> int:
+    """Rows of float64 that stay in the cache while they are worked on."""
+    return int(np.clip(_CACHED_BYTES // (8 * columns), 16, _STRIP_ROWS))
+
+
+def add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
+    """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
+    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
+    for start in range(0, len(total), _PIECE):
+        part = slice(start, start + _PIECE)
+        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])
