@@ -16,6 +16,9 @@ from contexture.inputs import FloatArray
 Apply = Callable[[Floats], Floats]
 """X ↦ G X for a block of columns."""
 
+_NEAR = 0.01
+"""Nodes this share of a value away from it may stand for one value."""
+
 PROBES, STEPS = 16, 24
 """Random vectors and Lanczos steps of the quadrature that estimates the spectral density."""
 
@@ -150,4 +153,9 @@ def find_cut(
     x, counted = x[order], np.cumsum(w[order])
     # A node stands for values on both of its sides: half of its weight lies above it.
     counted -= w[order] / 2
-    return float(np.interp(above, counted, x)), float(x[0])
+    cut = float(np.interp(above, counted, x))
+    # A value that comes very many times would lie on the cut, where nothing is lifted.
+    near = np.abs(x - cut) < _NEAR * cut
+    if w[order][near].sum() > above / 2:
+        cut *= 1 - 10 * _NEAR
+    return cut, float(x[0])

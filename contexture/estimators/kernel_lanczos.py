@@ -112,6 +112,8 @@ class _Lanczos:
         random = self.generator.standard_normal((len(self.Q), self.block))
         first = random if start is None else start[:, : self.limit]
         new = self.orthonormal(first.astype(self.Q.dtype))[0]
+        if not new.shape[1]:  # a start that knows of the trivial vector only
+            new = self.orthonormal(random.astype(self.Q.dtype))[0]
         check, before, known = 0, np.inf, np.zeros(self.count)
         cycles, best, idle = 0, np.inf, 0
         while True:
