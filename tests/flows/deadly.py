@@ -17,6 +17,9 @@ import distributed
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers cannot import tests
 
+STANDING = "every worker"
+"""What stands in an order that is not used up by whoever obeys it."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -75,20 +78,19 @@ class Deadly(distributed.WorkerPlugin):
             nonlocal left
             if order.exists() and phase.matches(*arguments):
                 left -= 1
-                if left < 0 and (lives := take(order)):
-                    if lives > 1:
-                        order.write_text(str(lives - 1))
+                if left < 0 and take(order):
                     os.kill(os.getpid(), signal.SIGKILL)
             return call(*arguments, **named)
 
         return instead
 
 
-def take(order: Path) -> int:
-    """Take an order to die, which only one worker can have; how many are still to die."""
-    mine = order.with_suffix(f".{os.getpid()}")
+def take(order: Path) -> bool:
+    """Take an order to die, which only one worker can have, but for one that stands."""
     try:
-        order.rename(mine)
+        if order.read_text() == STANDING:
+            return True
+        order.rename(order.with_suffix(f".{os.getpid()}"))
     except FileNotFoundError:
-        return 0
-    return int(mine.read_text())
+        return False
+    return True
