@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import distributed
 from dask.system import CPU_COUNT
@@ -134,14 +135,18 @@ def connect(cluster: ClusterAddress) -> Iterator[distributed.Client]:
     ClusterError
         If none answers, or it has no workers.
     """
-    try:
-        client = _client(cluster.address, timeout=TIMEOUT)
+    client = None
     # Besides a silent address: a protocol that is not installed, or that wants certificates.
-    except (OSError, ValueError, TypeError, ImportError, RuntimeError) as error:
+    with suppress(OSError, ValueError, TypeError, ImportError, RuntimeError):
+        client = _client(cluster.address, timeout=TIMEOUT)
+    if client is None:
+        # The half-made client goes here and now. Collected later, in the thread in which the loop
+        # of another one starts, it would wait for a lock that is held until that loop runs.
+        gc.collect()
         raise ClusterError(
             f"no Dask cluster answers at '{cluster.address}' (waited {TIMEOUT}); start one with "
             "'dask scheduler' and 'dask worker', or leave 'cluster' out to use this machine."
-        ) from error
+        )
     with client:
         if not client.scheduler_info(n_workers=-1)["workers"]:
             raise ClusterError(
