@@ -150,12 +150,12 @@ def find_cut(
         weights.append(vectors[0] ** 2 * dimension / probes)
     x, w = np.concatenate(nodes), np.concatenate(weights)
     order = np.argsort(-x)
-    x, counted = x[order], np.cumsum(w[order])
+    x, w = x[order], w[order]
     # A node stands for values on both of its sides: half of its weight lies above it.
-    counted -= w[order] / 2
+    counted = np.cumsum(w) - w / 2
     cut = float(np.interp(above, counted, x))
     # A value that comes very many times would lie on the cut, where nothing is lifted.
     near = np.abs(x - cut) < _NEAR * cut
-    if w[order][near].sum() > above / 2:
+    if w[near].sum() > above / 2:
         cut *= 1 - 10 * _NEAR
     return cut, float(x[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -91,13 +92,19 @@ class Audits:
         self.parameters = load_parameters(configuration)
         self.undisturbed = cache(self.run)
 
-    def order(self, phase: str, standing: bool = False) -> None:
-        """Let a worker die in a phase of the next audit, or every one that comes to it."""
-        (self.folder / "orders" / phase).write_text(STANDING if standing else "one worker")
+    def order(self, phase: str) -> None:
+        """Let a worker die in a phase of the next audit."""
+        (self.folder / "orders" / phase).write_text("one worker")
 
-    def take_back(self, phase: str) -> None:
-        """Let them live."""
-        (self.folder / "orders" / phase).unlink()
+    @contextmanager
+    def standing(self, phase: str) -> Iterator[None]:
+        """Let every worker die that comes to a phase meanwhile."""
+        order = self.folder / "orders" / phase
+        order.write_text(STANDING)
+        try:
+            yield
+        finally:
+            order.unlink()
 
     def orders(self) -> list[str]:
         """Phases in which nobody has died yet."""
@@ -187,10 +194,8 @@ def test_numbers_stay_the_same(audits: Audits, route: str, phases: list[str], me
 
 
 def test_a_part_that_kills_every_worker(audits: Audits) -> None:
-    audits.order("the third block", standing=True)
-    with pytest.raises(ClusterError) as caught:
+    with audits.standing("the third block"), pytest.raises(ClusterError) as caught:
         audits.run("krylov", "again.zarr")
-    audits.take_back("the third block")
     assert str(caught.value) == (
         "knn-8: operator: Dask workers died again and again on the same part, most likely for "
         "want of memory; give them more, or choose a smaller 'chunk_rows' or a 'reference'. What "
