@@ -21,6 +21,8 @@ __all__ = [
 
 _MEDIANS_KEPT = 16
 
+_ROWS = 512
+
 _medians: dict[tuple[str, int], float] = {}
 """Medians taken last, by corpus and seed: several kernels of one audit share one."""
 
@@ -62,12 +64,24 @@ def median_squared_distance(features: Features, seed: int = 0) -> float:
         n, _ = features.shape
         rows = draw_reference(features.ids, min(n, MEDIAN_SAMPLE), seed)
         sample = read_rows(features.X, rows)
-        distances = squared_distances(sample, sample)
-        median = float(np.median(distances[np.triu_indices(len(sample), k=1)]))
-        if median <= 1e-8 * float(distances.max()):
+        distances = _pair_distances(sample)
+        most = float(distances.max(initial=0.0))
+        median = float(np.median(distances, overwrite_input=True))
+        if median <= 1e-8 * most:
             # Equal rows have distance 0, not what the matrix product leaves of it.
             median = float(np.median(pdist(sample, "sqeuclidean")))
         while len(_medians) >= _MEDIANS_KEPT:
             _medians.pop(next(iter(_medians)))
         _medians[key] = median
     return _medians[key]
+
+
+def _pair_distances(X: FloatArray) -> FloatArray:
+    """‖x_i − x_j‖² of all pairs i < j, by products of some rows at a time with those after them."""
+    result, filled = np.empty(len(X) * (len(X) - 1) // 2), 0
+    for start in range(0, len(X), _ROWS):
+        block = squared_distances(X[start : start + _ROWS], X)
+        for i, row in enumerate(block, start):
+            result[filled : filled + len(X) - 1 - i] = row[i + 1 :]
+            filled += len(X) - 1 - i
+    return result

@@ -18,6 +18,7 @@ from scipy.linalg import get_blas_funcs
 
 from contexture.errors import StorageFullError
 from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.sparse_kernels import transpose
 from contexture.inputs import FloatArray
 
 
@@ -80,9 +81,11 @@ class Basis:
         def write(number: int) -> None:
             rows = self._slices[number]
             if self._file is None:
-                self._panels[number][first : first + X.shape[1]] = X[rows].T
+                transpose(X[rows], self._panels[number][first : first + X.shape[1]])
             else:
-                self._write(number, first, np.ascontiguousarray(X[rows].T))
+                panel = np.empty((X.shape[1], rows.stop - rows.start), self.dtype)
+                transpose(X[rows], panel)
+                self._write(number, first, panel)
 
         self.crew.do(write, self._numbers)
 
@@ -91,7 +94,7 @@ class Basis:
         X = self.crew.take((self.side, last - first), self.dtype)
 
         def read(number: int) -> None:
-            X[self._slices[number]] = self._panel(number, first, last).T
+            transpose(self._panel(number, first, last).T, X[self._slices[number]].T)
 
         self.crew.do(read, self._numbers)
         return X
@@ -163,12 +166,7 @@ class Basis:
             total += part
         return total
 
-    def drain(
-        self,
-        count: int,
-        order: npt.NDArray[Any] | None = None,
-        dtype: npt.DTypeLike | None = None,
-    ) -> Floats:
+    def drain(self, count: int, order: npt.NDArray[Any] | None = None) -> Floats:
         """Give the first columns as (side, count), row i at ``order[i]``; the basis is gone.
 
         Panels in memory are freed as they are copied.
@@ -180,7 +178,7 @@ class Basis:
         if self._file is None:
             # What is not wanted goes first: in another order, the result is touched all over.
             self.crew.do(shrink, self._numbers)
-        result = np.empty((self.side, count), dtype or self.dtype)
+        result = np.empty((self.side, count), self.dtype)
 
         def copy(number: int) -> None:
             rows = self._slices[number]

@@ -9,7 +9,7 @@ zero, and the covariance of the estimates is Σ_x p(x)² ψ_i(x) ψ_j(x).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ from contexture.estimators.sparse_kernels import conditional_means
 from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
 
+Places: TypeAlias = slice | npt.NDArray[np.intp]
+
 TEMPORARY_BYTES = 64 * 2**20
 """What `covariance_of` may hold beside its arguments, one block of rows and its result."""
 
@@ -35,6 +37,7 @@ def covariance_of(
     right: npt.NDArray[np.floating[Any]],
     dtype: npt.DTypeLike = np.float32,
     left: FloatArray | None = None,
+    order: npt.NDArray[np.intp] | None = None,
 ) -> FloatArray:
     """Covariance of the s_i² over inputs, in one pass over the rows of P.
 
@@ -55,6 +58,9 @@ def covariance_of(
         difference: its rounding is then about 1e-7 s_i, below any error that matters.
     left : ndarray of shape (n, q), q <= r, optional
         Filled with μ_1 .. μ_q in the same pass, E[ν_i(A) | x] / s_i: NaN where s_i is 0.
+    order : ndarray of shape (n,), optional
+        All inputs in an order in which neighbours are near, for a P in memory: rows of ``right``
+        that were just read are then read again. As they come by default.
 
     Returns
     -------
@@ -71,11 +77,11 @@ def covariance_of(
     square_of = get_blas_funcs("syrk", dtype=np.dtype(dtype))
     right = np.ascontiguousarray(right)
 
-    def square(part: tuple[slice, Rows]) -> npt.NDArray[np.floating[Any]]:
+    def square(part: tuple[Places, Rows]) -> npt.NDArray[np.floating[Any]]:
         rows, piece = part
         influence, squares = _means_of(piece, right, missing, np.dtype(dtype))
         if left is not None:
-            np.divide(influence[:, :wanted], scale, out=left[rows])
+            left[rows] = influence[:, :wanted] / scale
         np.square(influence, out=influence)
         squares *= eigenvalues[:known].astype(dtype)
         influence -= squares
@@ -85,7 +91,7 @@ def covariance_of(
 
     if known:
         with Crew() as crew:
-            pieces = _pieces(operator, known, np.dtype(dtype), crew.threads)
+            pieces = _pieces(operator, known, np.dtype(dtype), crew.threads, order)
             for part in crew.each(square, pieces):
                 result[:known, :known] += part
     result += np.triu(result, 1).T
@@ -104,11 +110,20 @@ def count_known(eigenvalues: FloatArray, right: npt.NDArray[np.floating[Any]], m
 
 
 def _pieces(
-    operator: ExpectationOperator, k: int, dtype: np.dtype, threads: int
-) -> Iterator[tuple[slice, Rows]]:
+    operator: ExpectationOperator,
+    k: int,
+    dtype: np.dtype,
+    threads: int,
+    order: npt.NDArray[np.intp] | None,
+) -> Iterator[tuple[Places, Rows]]:
     """Cut blocks so that the temporaries of all pieces at work stay within the limit."""
     room = TEMPORARY_BYTES // 4 // (4 * dtype.itemsize * k * threads)
     step, start = max(1, min(_MOST_ROWS, room)), 0
+    if order is not None:
+        P = operator.conditional()
+        for i in range(0, len(order), step):
+            yield order[i : i + step], P[order[i : i + step]]
+        return
     for block in operator.blocks:
         for i in range(0, block.shape[0], step):
             piece = block[i : i + step]

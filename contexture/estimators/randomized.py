@@ -57,11 +57,12 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     ones = min(parts - 1, wanted)
     found: list[_Found] = []
+    order: IntArray | None = None
     if wanted > ones:
         count = wanted - ones
         with Crew() as crew:
             if isinstance(P, sparse.csr_array):
-                found = _solve_parts(operator, (of_x, of_a), parts, count, settings, crew)
+                found, order = _solve_parts(operator, (of_x, of_a), parts, count, settings, crew)
             else:
                 found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings, crew)]
     methods = {f.method for f in found}
@@ -95,7 +96,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     vectors[:, eigenvalues == 0] = np.nan
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
     left = np.empty((n, kept if settings.left_functions else 0))
-    covariance = covariance_of(operator, eigenvalues, vectors, precision, left)
+    covariance = covariance_of(operator, eigenvalues, vectors, precision, left, order)
     right: FloatArray = vectors[:, :kept].astype(np.float64, copy=False)
     del vectors
     fix_signs_in_place(left, right)
@@ -135,8 +136,11 @@ def _solve_parts(
     count: int,
     settings: Settings,
     crew: Crew,
-) -> list[_Found]:
-    """Solve small parts by their Gram matrices, the others together by the solver."""
+) -> tuple[list[_Found], IntArray | None]:
+    """Solve small parts by their Gram matrices, the others together by the solver.
+
+    Returns what was found, and all inputs in a local order unless they are in one.
+    """
     M = operator.normalised()
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     found, large = [], np.zeros(parts, dtype=bool)
@@ -158,7 +162,7 @@ def _solve_parts(
             )
         )
     if not large.any():
-        return found
+        return found, None
     rows, columns = np.flatnonzero(large[of[0]]), np.flatnonzero(large[of[1]])
     M = M if large.all() else M[rows][:, columns]
     if settings.ordered:
@@ -168,6 +172,7 @@ def _solve_parts(
     every = operator.shape[1]
     del M
     rows, columns = rows[r], columns[c]
+    order = None if settings.ordered else np.concatenate([rows, np.flatnonzero(~large[of[0]])])
     side, root = (columns, root_a) if len(columns) <= len(rows) else (rows, root_x)
     labels = np.unique((of[1] if side is columns else of[0])[side], return_inverse=True)[1]
     shape = (len(rows), len(columns))
@@ -176,9 +181,9 @@ def _solve_parts(
     if side is columns and len(columns) == every:
         # Every context value: vectors come out in the order of the corpus at once.
         solution = solve(products, root[side], most, settings, labels, columns, crew)
-        return [*found, _right_of(products, solution, None)]
+        return [*found, _right_of(products, solution, None)], order
     solution = solve(products, root[side], most, settings, labels, crew=crew)
-    return [*found, _right_of(products, solution, columns)]
+    return [*found, _right_of(products, solution, columns)], order
 
 
 def _solve_blocks(

@@ -7,6 +7,7 @@ the sums in registers and lets the gathers of vectors overlap.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -15,7 +16,10 @@ import numpy.typing as npt
 from scipy import sparse
 
 from contexture.estimators.crew import ALONE, Crew, Floats
+from contexture.estimators.sizes import BLOCK
 from contexture.inputs import FloatArray
+
+_TRANSPOSED_ROWS = 32
 
 
 def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
@@ -34,9 +38,10 @@ def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
     """
     V = np.ascontiguousarray(V)
     result = crew.take((A.shape[0], V.shape[1]), V.dtype)
+    product = _multiply_blocks if V.shape[1] == BLOCK else _multiply
 
     def rows(piece: tuple[int, int]) -> None:
-        _multiply(A.indptr, A.indices, A.data, V, result, *piece)
+        product(A.indptr, A.indices, A.data, V, result, *piece)
 
     # Ranges of rows that hold about equally many entries.
     goals = np.linspace(0, A.nnz, crew.pieces(A.nnz * V.shape[1]) + 1)[1:-1]
@@ -89,6 +94,16 @@ def subtract_outer(X: Any, v: Any, row: Any) -> None:
             X[i, c] -= v[i] * row[c]
 
 
+@numba.njit(cache=True, nogil=True)
+def transpose(X: Any, result: Any) -> None:
+    """Write Xᵀ for a long X of few columns, by rows that stay in the nearest cache."""
+    for first in range(0, X.shape[0], _TRANSPOSED_ROWS):
+        last = min(first + _TRANSPOSED_ROWS, X.shape[0])
+        for c in range(X.shape[1]):
+            for i in range(first, last):
+                result[c, i] = X[i, c]
+
+
 def conditional_means(
     A: sparse.csr_array, F: Floats, dtype: npt.DTypeLike
 ) -> tuple[Floats, Floats]:
@@ -114,26 +129,40 @@ def conditional_means(
     return means, squares
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _multiply(
-    pointers: Any, indices: Any, entries: Any, V: Any, result: Any, start: int, stop: int
-) -> None:
-    width = V.shape[1]
-    for i in range(start, stop):
-        q, end = pointers[i], pointers[i + 1]
-        for c in range(width):
-            result[i, c] = 0.0
-        while q + 4 <= end:
-            j0, j1, j2, j3 = indices[q], indices[q + 1], indices[q + 2], indices[q + 3]
-            x0, x1, x2, x3 = entries[q], entries[q + 1], entries[q + 2], entries[q + 3]
+def _multiplier(fixed: int) -> Callable[..., None]:
+    """Compile a product with blocks of ``fixed`` columns, or of any number if that is 0.
+
+    With the number known, the loop over columns is a handful of vector instructions: a fifth
+    of the time is saved.
+    """
+
+    @numba.njit(cache=True, nogil=True, fastmath={"contract"})
+    def product(
+        pointers: Any, indices: Any, entries: Any, V: Any, result: Any, start: int, stop: int
+    ) -> None:
+        width = fixed if fixed > 0 else V.shape[1]
+        for i in range(start, stop):
+            q, end = pointers[i], pointers[i + 1]
             for c in range(width):
-                result[i, c] += x0 * V[j0, c] + x1 * V[j1, c] + x2 * V[j2, c] + x3 * V[j3, c]
-            q += 4
-        while q < end:
-            j0, x0 = indices[q], entries[q]
-            for c in range(width):
-                result[i, c] += x0 * V[j0, c]
-            q += 1
+                result[i, c] = 0.0
+            while q + 4 <= end:
+                # Unsigned: else every index is looked at, whether it counts from the end.
+                j0, j1 = np.uint64(indices[q]), np.uint64(indices[q + 1])
+                j2, j3 = np.uint64(indices[q + 2]), np.uint64(indices[q + 3])
+                x0, x1, x2, x3 = entries[q], entries[q + 1], entries[q + 2], entries[q + 3]
+                for c in range(width):
+                    result[i, c] += x0 * V[j0, c] + x1 * V[j1, c] + x2 * V[j2, c] + x3 * V[j3, c]
+                q += 4
+            while q < end:
+                j0, x0 = np.uint64(indices[q]), entries[q]
+                for c in range(width):
+                    result[i, c] += x0 * V[j0, c]
+                q += 1
+
+    return product
+
+
+_multiply, _multiply_blocks = _multiplier(0), _multiplier(BLOCK)
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

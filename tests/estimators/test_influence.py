@@ -67,6 +67,12 @@ def test_left_functions_come_in_the_same_pass(held_sparse: bool, dtype: Any, ato
     covariance_of(whole, values, spectrum.right, dtype, every)
     np.testing.assert_allclose(every[:, :9], left, atol=atol)
     assert np.isnan(every[:, -1]).all()
+    # In another order: every row of ``left`` is still that of its input.
+    order, again = np.random.default_rng(1).permutation(90), np.zeros((90, 9))
+    found = covariance_of(whole, values, spectrum.right, dtype, again, order)
+    np.testing.assert_allclose(again, left, atol=atol)
+    expected = covariance_of(whole, values, spectrum.right, dtype)
+    np.testing.assert_allclose(found, expected, atol=atol)
 
 
 @pytest.mark.parametrize("held_sparse", [False, True])

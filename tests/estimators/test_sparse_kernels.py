@@ -15,6 +15,7 @@ from contexture.estimators.sparse_kernels import (
     multiply,
     subtract_outer,
     subtract_scaled,
+    transpose,
 )
 
 DTYPES = [(np.float32, 1e-5), (np.float64, 1e-13)]
@@ -68,3 +69,15 @@ def test_small_kernels(dtype: Any, atol: float) -> None:
     found, a, b, c = Z.copy(), dtype(0.5), dtype(2), dtype(-1)
     combine(found, Y, X, a, b, c)
     np.testing.assert_allclose(found, a * Z - b * Y - c * X, atol=atol)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 32, 33, 100])
+def test_transposed(dtype: Any, rows: int) -> None:
+    X = np.random.default_rng(3).normal(size=(rows, 5)).astype(dtype)
+    result = np.zeros((5, rows), dtype)
+    transpose(X, result)
+    np.testing.assert_array_equal(result, X.T)
+    back = np.zeros_like(X)
+    transpose(result.T, back.T)
+    np.testing.assert_array_equal(back, X)
