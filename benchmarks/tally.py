@@ -1,7 +1,7 @@
 """Count what a solver does: products with the operator, and dense work on its basis.
 
-Nothing of the solver is known but two kinds of class: one with ``gram`` and ``other`` (products
-with blocks of vectors) and `Basis` with ``inner``, ``subtract`` and ``rotate``.
+Known of the solver are two kinds of class, one with ``gram`` and ``other`` (products with blocks
+of vectors) and `Basis` with its BLAS-3 methods, and the pass that takes the sampling error.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from unittest.mock import patch
 import numpy as np
 
 import contexture.estimators
+from contexture.estimators import randomized
 
 
 @dataclass
@@ -32,9 +33,10 @@ class Work:
     columns : int
         Vectors in those blocks together.
     sparse_flops, sparse_bytes : float
-        Of the products: the stored entries read twice a block, the vectors read and written twice.
+        Of the products: the stored entries read twice a block, the vectors read and written twice;
+        and of the conditional means that the sampling error is made of.
     dense_flops, dense_bytes : float
-        Of BLAS-3 on the basis.
+        Of BLAS-3 on the basis, and of the covariance of the sampling error.
     """
 
     passes: int = 0
@@ -64,7 +66,11 @@ class Tally:
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Watch the solver's classes."""
-        with _patched(_product_classes(), "gram", self._product):
+        covariance = self._covariance(randomized.covariance_of)
+        with (
+            _patched(_product_classes(), "gram", self._product),
+            patch.object(randomized, "covariance_of", covariance),
+        ):
             basis = _basis_class()
             if basis is None:
                 yield
@@ -73,6 +79,8 @@ class Tally:
                 _patched([basis], "inner", self._dense),
                 _patched([basis], "subtract", self._dense),
                 _patched([basis], "rotate", self._rotation),
+                _patched([basis], "products", self._squares(3)),
+                _patched([basis], "residual_gram", self._squares(1)),
             ):
                 yield
 
@@ -113,6 +121,37 @@ class Tally:
         def counted(basis: Any, Z: Any, *more: Any, **named: Any) -> Any:
             self._add(basis, len(Z), Z.shape[1])
             return method(basis, Z, *more, **named)
+
+        return counted
+
+    def _squares(self, times: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Inner products of p columns with each other: p² a row where they are symmetric."""
+
+        def wrap(method: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(method)
+            def counted(basis: Any, given: Any) -> Any:
+                p = given if isinstance(given, int) else len(given)
+                work = self._of(basis.dtype)
+                work.dense_flops += float(times) * basis.side * p**2
+                work.dense_bytes += 2.0 * np.dtype(basis.dtype).itemsize * basis.side * p
+                return method(basis, given)
+
+            return counted
+
+        return wrap
+
+    def _covariance(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def counted(
+            operator: Any, values: Any, right: Any, dtype: Any, left: Any, order: Any
+        ) -> Any:
+            (n, m), k = operator.shape, right.shape[1]
+            work, item = self._of(dtype), np.dtype(dtype).itemsize
+            work.sparse_flops += 4.0 * self.nonzeros * k  # f and f² of every entry
+            work.sparse_bytes += self.nonzeros * 12.0 + m * k * right.itemsize + left.nbytes
+            work.dense_flops += float(n) * k**2
+            work.dense_bytes += float(item) * n * k
+            return function(operator, values, right, dtype, left, order)
 
         return counted
 

@@ -21,6 +21,8 @@ from benchmarks.methods import METHODS, Unavailable, residual
 from benchmarks.processes import Tree, _due, memory
 from benchmarks.roads_report import coverage, power_law, rule, tables
 from benchmarks.tally import Tally, Work
+from contexture.estimators import randomized
+from contexture.estimators.basis import Basis
 
 RANK = 8
 
@@ -119,6 +121,24 @@ def test_work_is_counted_once() -> None:
     assert bound["bandwidth_bound"] == pytest.approx(2240e-9)
     with Tally(1, 1).counting():
         pass
+
+
+def test_inner_products_and_the_sampling_error_are_work(
+    operator: cx.ExpectationOperator,
+) -> None:
+    tally = Tally(operator.conditional().nnz, 120)
+    basis = Basis(40, 12, np.float32)
+    with tally.counting():
+        basis.append(np.eye(40, 6, dtype=np.float32))
+        basis.put(6, np.eye(40, 6, dtype=np.float32))
+        basis.products(6)
+        basis.residual_gram(np.ones(6))
+        right = np.ones((120, 5))
+        randomized.covariance_of(operator, np.ones(5), right, np.float64, np.empty((120, 0)), None)
+    single, double = tally.work["float32"], tally.work["float64"]
+    assert single.dense_flops == (3 + 1) * 40 * 6**2
+    assert double.dense_flops == 120 * 5**2
+    assert double.sparse_flops == 4 * operator.conditional().nnz * 5
 
 
 def test_parquet_and_its_distances(tmp_path: Path) -> None:
