@@ -63,7 +63,8 @@ def _order(run: Run) -> tuple[int, float]:
 
 def _method(run: Run, ours: Run | None) -> list[str]:
     if run["status"] not in ("ok", "limit"):
-        reason = str(run.get("reason", run["status"])).replace("|", "/")
+        known = {"memory": "ended before it had taken all of the machine's memory"}
+        reason = str(run.get("reason", known.get(run["status"], "-"))).replace("|", "/")
         return [run["method"], "–", "–", f"{run['status']}: {reason}", *["–"] * 6]
     over = "> " if run["status"] == "limit" else ""
     ratios = ["–", "–"]

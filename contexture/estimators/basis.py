@@ -166,7 +166,12 @@ class Basis:
             total += part
         return total
 
-    def drain(self, count: int, order: npt.NDArray[Any] | None = None) -> Floats:
+    def drain(
+        self,
+        count: int,
+        order: npt.NDArray[Any] | None = None,
+        dtype: npt.DTypeLike | None = None,
+    ) -> Floats:
         """Give the first columns as (side, count), row i at ``order[i]``; the basis is gone.
 
         Panels in memory are freed as they are copied.
@@ -178,7 +183,7 @@ class Basis:
         if self._file is None:
             # What is not wanted goes first: in another order, the result is touched all over.
             self.crew.do(shrink, self._numbers)
-        result = np.empty((self.side, count), self.dtype)
+        result = np.empty((self.side, count), dtype or self.dtype)
 
         def copy(number: int) -> None:
             rows = self._slices[number]

@@ -127,6 +127,8 @@ def solve(
         if pairs.errors.max() <= settings.tolerance or dtype is dtypes[-1]:
             break
         pairs.basis.close()
-    vectors = pairs.basis.drain(len(pairs.values), order)
+    # Where all functions are wanted, they leave in the type in which they are given.
+    every = settings.functions is None or settings.functions >= count
+    vectors = pairs.basis.drain(len(pairs.values), order, np.float64 if every else None)
     precision = np.dtype(dtype)
     return Solution(pairs.values, pairs.errors, vectors, FLOORS[precision], precision)
