@@ -77,7 +77,7 @@ def median_squared_distance(features: Features, seed: int = 0) -> float:
 
 
 def _pair_distances(X: FloatArray) -> FloatArray:
-    """‖x_i − x_j‖² of all pairs i < j, by products of some rows at a time with those after them."""
+    """‖x_i − x_j‖² of all pairs i < j, row by row; products are of some rows at a time."""
     result, filled = np.empty(len(X) * (len(X) - 1) // 2), 0
     for start in range(0, len(X), _ROWS):
         block = squared_distances(X[start : start + _ROWS], X)

@@ -81,10 +81,11 @@ class Basis:
         def write(number: int) -> None:
             rows = self._slices[number]
             if self._file is None:
-                transpose(X[rows], self._panels[number][first : first + X.shape[1]])
+                panel = self._panels[number][first : first + X.shape[1]]
             else:
                 panel = np.empty((X.shape[1], rows.stop - rows.start), self.dtype)
-                transpose(X[rows], panel)
+            transpose(X[rows], panel)
+            if self._file is not None:
                 self._write(number, first, panel)
 
         self.crew.do(write, self._numbers)
