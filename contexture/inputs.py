@@ -13,6 +13,7 @@ from contexture.errors import InputError
 from contexture.features import validate_matrix
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 

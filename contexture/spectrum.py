@@ -11,7 +11,7 @@ import xarray as xr
 
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 LEFT_NAME = "left singular functions mu_i on the inputs"
 
@@ -33,7 +33,8 @@ class Spectrum:
         μ_1 .. μ_r on X, r <= k; NaN where s_i² is below `noise_floor`. Without columns where
         they were not wanted: `extend` gives them at any inputs.
     right : ndarray of shape (m, r)
-        ν_1 .. ν_r on A; NaN likewise.
+        ν_1 .. ν_r on A; NaN likewise. Both are of the type in which they were computed: float32
+        where the solver worked in it, whose rounding is far below the tolerance it was asked for.
     eigenvalue_covariance : ndarray of shape (k, k)
         Sampling covariance of the s_i² over inputs, the context values held fixed
         (`contexture.estimators.influence`).
@@ -56,8 +57,8 @@ class Spectrum:
     """
 
     singular_values: FloatArray
-    left: FloatArray
-    right: FloatArray
+    left: Floats
+    right: Floats
     eigenvalue_covariance: FloatArray
     input_weights: FloatArray
     context_weights: FloatArray
@@ -92,7 +93,7 @@ class Spectrum:
         left, right = self.left[:, :rank].copy(), self.right[:, :rank].copy()
         return replace(self, left=left, right=right)
 
-    def extend(self, rows: Rows) -> FloatArray:
+    def extend(self, rows: Rows) -> Floats:
         """Values of the left functions at new inputs: μ_i(x) = s_i⁻¹ Σ_a P(a|x) ν_i(a).
 
         Parameters
@@ -104,7 +105,7 @@ class Spectrum:
         Returns
         -------
         ndarray of shape (r, number of functions)
-            NaN where s_i² is below `noise_floor`.
+            NaN where s_i² is below `noise_floor`; of the type of `right`.
 
         Raises
         ------
@@ -123,7 +124,10 @@ class Spectrum:
         r = self.right.shape[1]
         values = self.singular_values[:r]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray((rows @ self.right) / mass[:, None] / values[None, :])
+            means = rows.astype(self.right.dtype, copy=False) @ self.right
+            means /= mass[:, None].astype(means.dtype)
+            means /= values.astype(means.dtype)
+            return np.asarray(means)
 
     def to_dataset(self, ids: npt.NDArray[Any] | None = None) -> xr.Dataset:
         """Lay the spectrum out with named dimensions, as it is kept in the store.
@@ -191,7 +195,7 @@ def fix_signs(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArr
     return left, right
 
 
-def fix_signs_in_place(left: FloatArray, right: FloatArray) -> None:
+def fix_signs_in_place(left: Floats, right: Floats) -> None:
     """As `fix_signs`, without copies."""
     deciding = left if left.shape[1] else right
     if deciding.size == 0:

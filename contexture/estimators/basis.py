@@ -17,9 +17,10 @@ import numpy.typing as npt
 from scipy.linalg import get_blas_funcs
 
 from contexture.errors import StorageFullError
-from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.crew import ALONE, Crew, panels_of
+from contexture.estimators.sizes import BLOCK
 from contexture.estimators.sparse_kernels import transpose
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 
 class Basis:
@@ -139,19 +140,22 @@ class Basis:
         self.crew.do(turn, self._numbers)
 
     def products(self, count: int) -> tuple[FloatArray, FloatArray]:
-        """QᵀQ and QᵀB; Q the first ``count`` columns, B as many after them."""
+        """QᵀQ and QᵀB, known to be symmetric; Q the first ``count`` columns, B as many after."""
         square = get_blas_funcs("syrk", dtype=self.dtype)
+        step = max(BLOCK, -(-count // 6))
 
-        def both(number: int) -> tuple[Floats, Floats]:
+        def both(number: int) -> tuple[Floats, list[Any]]:
             panel = self._panel(number, 0, 2 * count)
-            Q = panel[:count]
-            return square(1.0, Q.T, trans=1), Q @ panel[count:].T
+            Q, B = panel[:count], panel[count:]
+            strips = [Q[i : i + step] @ B[i:].T for i in range(0, count, step)]
+            return square(1.0, Q.T, trans=1), strips
 
         total, other = np.zeros((count, count)), np.zeros((count, count))
-        for own, mixed in self.crew.each(both, self._numbers):
+        for own, strips in self.crew.each(both, self._numbers):
             total += own
-            other += mixed
-        return total + np.triu(total, 1).T, other
+            for i, strip in zip(range(0, count, step), strips, strict=True):
+                other[i : i + step, i:] += strip
+        return total + np.triu(total, 1).T, np.triu(other) + np.triu(other, 1).T
 
     def residual_gram(self, values: FloatArray) -> FloatArray:
         """RᵀR for R = B − Q diag(values); Q the first p columns, B the p columns after them."""
@@ -167,12 +171,7 @@ class Basis:
             total += part
         return total
 
-    def drain(
-        self,
-        count: int,
-        order: npt.NDArray[Any] | None = None,
-        dtype: npt.DTypeLike | None = None,
-    ) -> Floats:
+    def drain(self, count: int, order: npt.NDArray[Any] | None = None) -> Floats:
         """Give the first columns as (side, count), row i at ``order[i]``; the basis is gone.
 
         Panels in memory are freed as they are copied.
@@ -184,7 +183,7 @@ class Basis:
         if self._file is None:
             # What is not wanted goes first: in another order, the result is touched all over.
             self.crew.do(shrink, self._numbers)
-        result = np.empty((self.side, count), dtype or self.dtype)
+        result = np.empty((self.side, count), self.dtype)
 
         def copy(number: int) -> None:
             rows = self._slices[number]

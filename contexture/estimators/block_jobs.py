@@ -17,8 +17,7 @@ from scipy import sparse
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.estimators.components import join_rows
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray, IntArray
+from contexture.inputs import FloatArray, Floats, IntArray
 
 Node = tuple[int, int]
 """A node of the tree: groups ``first`` to ``last`` (not included)."""

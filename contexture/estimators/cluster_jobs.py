@@ -14,7 +14,7 @@ from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from contexture.errors import ClusterError
-from contexture.estimators.products import Floats
+from contexture.inputs import Floats
 
 REPEATS = 20
 """How often a piece of work is begun again because workers took what it needs with them."""

@@ -18,14 +18,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-Floats = npt.NDArray[np.floating[Any]]
-"""float32 or float64."""
+from contexture.inputs import Floats
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -20,8 +20,7 @@ from contexture.estimators.block_holders import Holders
 from contexture.estimators.block_layout import Layout
 from contexture.estimators.cluster_jobs import Jobs, Progress
 from contexture.estimators.components import NO_COLUMN, join, labels
-from contexture.estimators.products import Floats
-from contexture.inputs import IntArray
+from contexture.inputs import Floats, IntArray
 from contexture.operator import ExpectationOperator
 
 MOST_SUMS = 4

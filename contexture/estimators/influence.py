@@ -20,7 +20,7 @@ from contexture.contexts.base import Rows
 from contexture.errors import InputError
 from contexture.estimators.crew import Crew
 from contexture.estimators.sparse_kernels import conditional_means
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 from contexture.operator import ExpectationOperator
 
 Places: TypeAlias = slice | npt.NDArray[np.intp]
@@ -36,7 +36,7 @@ def covariance_of(
     eigenvalues: FloatArray,
     right: npt.NDArray[np.floating[Any]],
     dtype: npt.DTypeLike = np.float32,
-    left: FloatArray | None = None,
+    left: Floats | None = None,
     order: npt.NDArray[np.intp] | None = None,
 ) -> FloatArray:
     """Covariance of the s_i² over inputs, in one pass over the rows of P.

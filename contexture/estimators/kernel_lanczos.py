@@ -21,8 +21,7 @@ from scipy import linalg
 from contexture.estimators.dense import top_of
 from contexture.estimators.kernel_ritz import TopPairs, bounds
 from contexture.estimators.kernel_strips import one_thread
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 BLOCK = 128
 

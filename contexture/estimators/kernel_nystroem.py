@@ -16,8 +16,7 @@ from scipy import linalg
 from sklearn.cluster import kmeans_plusplus
 
 from contexture.estimators.kernel_products import KernelProducts
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 SAMPLED_ROWS = 2048
 """Rows of M that stand for all of them in a start."""

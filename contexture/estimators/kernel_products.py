@@ -32,8 +32,7 @@ from contexture.estimators.kernel_strips import (
     exponential_strips,
     strip_rows,
 )
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray, IntArray
+from contexture.inputs import FloatArray, Floats, IntArray
 
 
 class KernelProducts:

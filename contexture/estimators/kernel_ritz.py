@@ -19,8 +19,7 @@ import numpy as np
 from scipy import linalg
 
 from contexture.estimators import convergence
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 
 @dataclass(frozen=True)

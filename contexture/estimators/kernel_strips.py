@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
-from contexture.estimators.products import Floats
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 STRIP_BYTES = 96 << 20
 """Memory of one thread's strip."""

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from contexture.estimators.crew import ALONE, Crew, Floats
+from contexture.estimators.crew import ALONE, Crew
 from contexture.estimators.deflation import Space
 from contexture.estimators.products import SparseProducts
 from contexture.estimators.sparse_kernels import column_dots
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 Order = npt.NDArray[np.intp]
 

@@ -17,8 +17,8 @@ from scipy import sparse
 
 from contexture.contexts.base import Rows
 from contexture.estimators.crew import ALONE, Crew
-from contexture.estimators.crew import Floats as Floats
 from contexture.estimators.sparse_kernels import multiply
+from contexture.inputs import Floats
 from contexture.operator import ExpectationOperator
 
 SLICE_ROWS = 2**16

@@ -24,12 +24,11 @@ from contexture.estimators.parts import (
 )
 from contexture.estimators.products import (
     BlockProducts,
-    Floats,
     Products,
     SparseProducts,
 )
 from contexture.estimators.solution import Settings, Solution, solve
-from contexture.inputs import FloatArray, IntArray
+from contexture.inputs import FloatArray, Floats, IntArray
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum, fix_signs_in_place
 
@@ -95,9 +94,9 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     vectors /= root_a[:, None].astype(dtype)
     vectors[:, eigenvalues == 0] = np.nan
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
-    left = np.empty((n, kept if settings.left_functions else 0))
+    left = np.empty((n, kept if settings.left_functions else 0), dtype)
     covariance = covariance_of(operator, eigenvalues, vectors, precision, left, order)
-    right: FloatArray = vectors[:, :kept].astype(np.float64, copy=False)
+    right = vectors if kept == wanted else vectors[:, :kept].copy()
     del vectors
     fix_signs_in_place(left, right)
     return Spectrum(

@@ -14,8 +14,8 @@ from contexture.estimators.crew import ALONE, Crew
 from contexture.estimators.deflation import Space
 from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.krylov import top_eigenpairs
-from contexture.estimators.products import Floats, Products
-from contexture.inputs import FloatArray, IntArray
+from contexture.estimators.products import Products
+from contexture.inputs import FloatArray, Floats, IntArray
 from contexture.operator import ExpectationOperator
 
 SINGLE_LIMIT = 5e-6
@@ -127,8 +127,6 @@ def solve(
         if pairs.errors.max() <= settings.tolerance or dtype is dtypes[-1]:
             break
         pairs.basis.close()
-    # Where all functions are wanted, they leave in the type in which they are given.
-    every = settings.functions is None or settings.functions >= count
-    vectors = pairs.basis.drain(len(pairs.values), order, np.float64 if every else None)
+    vectors = pairs.basis.drain(len(pairs.values), order)
     precision = np.dtype(dtype)
     return Solution(pairs.values, pairs.errors, vectors, FLOORS[precision], precision)

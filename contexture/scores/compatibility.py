@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from contexture.errors import InputError
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
+
+_PANEL_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def compatibility(
     if spectrum is not None:
         # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i, which needs no functions on the inputs.
         with np.errstate(divide="ignore", invalid="ignore"):
-            u = spectrum.right.T @ (operator.context_weights[:, None] * g)
+            u = inner_products(spectrum.right, operator.context_weights[:, None] * g)
             energy = np.sum(u**2, axis=1) / spectrum.eigenvalues[:functions] / norm
     return Compatibility(value, error, energy)
 
@@ -107,6 +109,27 @@ def _centred(f: FloatArray, p: FloatArray) -> FloatArray:
     scale = np.abs(filled).max(axis=0, initial=0.0)
     constant = np.abs(centred).max(axis=0, initial=0.0) <= 8 * np.finfo(np.float64).eps * scale
     return np.where(constant, 0.0, centred)
+
+
+def inner_products(functions: Floats, weighted: FloatArray) -> FloatArray:
+    """Σ_a φ_i(a) g(a), added up in float64, without a copy of the functions in another type.
+
+    Parameters
+    ----------
+    functions : ndarray of shape (m, r)
+        φ_1 .. φ_r; in float32 or float64.
+    weighted : ndarray of shape (m, q)
+        Functions g_1 .. g_q, times the weights of the entries.
+
+    Returns
+    -------
+    ndarray of shape (r, q)
+    """
+    total = np.zeros((functions.shape[1], weighted.shape[1]))
+    for start in range(0, len(functions), _PANEL_ROWS):
+        rows = slice(start, start + _PANEL_ROWS)
+        total += functions[rows].astype(np.float64, copy=False).T @ weighted[rows]
+    return total
 
 
 def one_vs_rest(codes: npt.ArrayLike, levels: int) -> FloatArray:
@@ -137,7 +160,7 @@ def compatibility_from_spectrum(spectrum: Spectrum, task: npt.ArrayLike) -> floa
     norm = float(p @ centred**2)
     if norm <= 0.0:
         return float("nan")
-    u = np.nan_to_num(spectrum.left.T @ (p * centred))
+    u = np.nan_to_num(inner_products(spectrum.left, (p * centred)[:, None])[:, 0])
     return float(np.sqrt(np.sum(spectrum.eigenvalues[: len(u)] * u**2) / norm))
 
 

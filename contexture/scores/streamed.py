@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contexture.inputs import FloatArray
-from contexture.scores.compatibility import Compatibility
+from contexture.scores.compatibility import Compatibility, inner_products
 from contexture.spectrum import Spectrum
 from contexture.task_moments import TaskMoments, sum_of
 
@@ -49,7 +49,7 @@ def compatibility_of_moments(
     value = _root(total, float(masses.sum()), marginals.sum(axis=0), chosen)
     # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i.
     with np.errstate(divide="ignore", invalid="ignore"):
-        u = spectrum.right.T @ adjoint
+        u = inner_products(spectrum.right, adjoint)
         energy = np.sum(u**2, axis=1) / spectrum.eigenvalues[:functions] / norm.sum()
     groups = len(parts)
     without = [

@@ -11,7 +11,7 @@ import os
 import numpy as np
 import xarray as xr
 
-from contexture.inputs import FloatArray, Labels
+from contexture.inputs import Floats, Labels
 from contexture.spectrum import LEFT_NAME
 from contexture.store.base import Store, array_of, as_labels, attributes_of, storage_errors
 from contexture.store.copies import copy_tasks
@@ -36,15 +36,16 @@ def prepare_left(store: Store, path: str, ids: Labels) -> None:
     n = len(ids)
     with storage_errors(store.url):
         group = store.group(path)
-        r = int(array_of(group, "right").shape[1])
-        rows = max(1, min(n, BLOCK_BYTES // (8 * max(1, r))))
+        right = array_of(group, "right")
+        r = int(right.shape[1])
+        rows = max(1, min(n, BLOCK_BYTES // (right.dtype.itemsize * max(1, r))))
         names = xr.Dataset(coords={"sample": as_labels(np.asarray(ids[:]))})
         store.write(path, names, mode="a")
         group.create_array(
             "left",
             shape=(n, r),
             chunks=(rows, max(1, r)),
-            dtype="float64",
+            dtype=right.dtype,
             fill_value=float("nan"),
             dimension_names=("sample", "function"),
             attributes={"long_name": LEFT_NAME},
@@ -69,7 +70,7 @@ def missing_left(store: Store, path: str) -> list[slice]:
     return [slice(b * rows, min((b + 1) * rows, n)) for b in blocks]
 
 
-def write_left(store: Store, path: str, start: int, values: FloatArray) -> None:
+def write_left(store: Store, path: str, start: int, values: Floats) -> None:
     """Write one block, shape (rows, functions), whose first row is ``start``."""
     with storage_errors(store.url):
         group = store.group(path)

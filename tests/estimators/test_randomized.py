@@ -109,6 +109,18 @@ def test_seed_decides_everything_and_nothing() -> None:
     np.testing.assert_allclose(one.eigenvalues, other.eigenvalues, atol=1e-5)
 
 
+@pytest.mark.parametrize(("tolerance", "dtype"), [(1e-5, np.float32), (1e-9, np.float64)])
+def test_functions_are_of_the_type_that_was_worked_in(tolerance: float, dtype: type) -> None:
+    operator = ExpectationOperator.from_conditional(neighbours(1500, 8))
+    found = decompose_operator(operator, rank=30, tolerance=tolerance)
+    assert (found.left.dtype, found.right.dtype) == (dtype, dtype)
+    again = found.extend(operator.conditional())
+    assert again.dtype == dtype
+    np.testing.assert_allclose(again, found.left, atol=1e-4 if dtype == np.float32 else 1e-12)
+    assert found.to_dataset()["left"].dtype == dtype
+    assert found.singular_values.dtype == np.float64
+
+
 def test_functions_that_are_not_wanted() -> None:
     operator = ExpectationOperator.from_conditional(HARD["neighbours"])
     whole = decompose_operator(operator, 20)

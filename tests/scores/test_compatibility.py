@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -193,3 +195,17 @@ def test_a_task_of_words() -> None:
     operator = ExpectationOperator.from_conditional(np.eye(3))
     with pytest.raises(InputError, match="the task does not hold numbers .* one_vs_rest"):
         compatibility(operator, ["a", "b", "c"])
+
+
+def test_functions_in_single_precision_give_the_same() -> None:
+    operator = some_operator(5000, 40)
+    spectrum = decompose_operator(operator, rank=20)
+    single = replace(
+        spectrum, left=spectrum.left.astype(np.float32), right=spectrum.right.astype(np.float32)
+    )
+    task = np.random.default_rng(3).normal(size=5000) + spectrum.left[:, 2]
+    both = [compatibility(operator, task, s) for s in (spectrum, single)]
+    np.testing.assert_allclose(both[1].energy, both[0].energy, atol=1e-6)
+    assert both[1].energy.dtype == np.float64
+    again = compatibility_from_spectrum(single, task)
+    assert again == pytest.approx(compatibility_from_spectrum(spectrum, task), rel=1e-6)
