@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.crew import ALONE, Crew, panels_of
 from contexture.estimators.sparse_kernels import column_dots, combine, subtract_scaled
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 Apply = Callable[[Floats], Floats]
 """X ↦ G X for a block of columns."""
@@ -22,11 +22,15 @@ _NEAR = 0.01
 PROBES, STEPS = 16, 24
 """Random vectors and Lanczos steps of the quadrature that estimates the spectral density."""
 
-LIMITS = {np.dtype(np.float32): (3e4, 10), np.dtype(np.float64): (1e8, 10)}
-"""Largest value of the filter at λ = 1, and largest degree.
+LIMITS = {np.dtype(np.float32): (5e3, 1e6), np.dtype(np.float64): (1e7, 1e14)}
+"""How many times larger the filter may be at the top than at the least wanted value, and how large
+it may be at λ = 1. Found by trial.
 
-Rounding of the largest values hides the smaller ones, so float32 bears less of it.
+Rounding of what is lifted most hides what is lifted least, the less so in float64. What rounding
+lets in of the trivial functions is taken off after every product, but is lifted by one of them.
 """
+
+MOST_DEGREE = 10
 
 
 @dataclass(frozen=True)
@@ -40,14 +44,25 @@ class Filter:
     degree: int
 
     @classmethod
-    def choose(cls, cut: float, dtype: npt.DTypeLike, top: float = 1.0) -> Filter:
-        """Take the largest degree that `LIMITS` allows for values up to ``top``."""
-        limit, most = LIMITS[np.dtype(dtype)]
+    def choose(cls, cut: float, least: float, top: float, dtype: npt.DTypeLike) -> Filter:
+        """Take the largest degree that `LIMITS` allows.
+
+        Parameters
+        ----------
+        cut, least, top : float
+            Where to cut; the least wanted eigenvalue and the largest, as far as they are known.
+        dtype : float32 or float64
+        """
+        ratio, most = LIMITS[np.dtype(dtype)]
         if not 0 < cut < top:
             return cls(max(cut, 0.0), 1)
+
+        def bearable(f: Filter) -> bool:
+            return bool(f.at(top) <= ratio * f.at(least) and f.at(1.0) <= most)
+
         with np.errstate(over="ignore"):  # above a cut of almost 0 the filter has no bound
-            degree = max(d for d in range(1, most + 1) if d == 1 or cls(cut, d).at(top) <= limit)
-        return cls(cut, degree)
+            degrees = [d for d in range(2, MOST_DEGREE + 1) if bearable(cls(cut, d))]
+        return cls(cut, max(degrees, default=1))
 
     def at(self, value: npt.ArrayLike) -> FloatArray:
         """f(λ) for λ at or above the cut (below it: as if at the cut, but for degree 1)."""
@@ -102,8 +117,8 @@ def _combine(
 
 
 def find_cut(
-    gram: Apply, draw: Callable[[int], Floats], dimension: int, above: float
-) -> tuple[float, float]:
+    gram: Apply, draw: Callable[[int], Floats], dimension: int, above: float, wanted: float
+) -> tuple[float, float, float]:
     """Estimate the value above which ``above`` eigenvalues lie, by stochastic quadrature.
 
     Parameters
@@ -116,11 +131,13 @@ def find_cut(
         Its dimension.
     above : float
         How many eigenvalues are to lie above the cut.
+    wanted : float
+        How many are wanted: fewer.
 
     Returns
     -------
-    (float, float)
-        The cut, and the largest eigenvalue as far as the probes saw it.
+    (float, float, float)
+        The cut, the least wanted eigenvalue, and the largest as far as the probes saw it.
     """
     steps = min(STEPS, dimension)
     Q = draw(min(PROBES, max(1, dimension)))
@@ -153,9 +170,9 @@ def find_cut(
     x, w = x[order], w[order]
     # A node stands for values on both of its sides: half of its weight lies above it.
     counted = np.cumsum(w) - w / 2
-    cut = float(np.interp(above, counted, x))
+    cut, least = np.interp([above, wanted], counted, x).tolist()
     # A value that comes very many times would lie on the cut, where nothing is lifted.
     near = np.abs(x - cut) < _NEAR * cut
     if w[near].sum() > above / 2:
         cut *= 1 - 10 * _NEAR
-    return cut, float(x[0])
+    return cut, least, float(x[0])

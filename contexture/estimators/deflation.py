@@ -7,9 +7,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from contexture.estimators.basis import Basis
-from contexture.estimators.crew import ALONE, Crew, Floats, panels_of
+from contexture.estimators.crew import ALONE, Crew, panels_of
 from contexture.estimators.sparse_kernels import column_sums, subtract_outer
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, Floats
 
 
 class Space:
@@ -165,7 +165,8 @@ def extend(
         part = basis.inner(X, first)
         basis.subtract(X, part, first)
         H[first:] += part
-    Q, R = orthonormalise(X, 16 * float(np.finfo(X.dtype).eps) * scale, space.crew)
+    # Of the parts' functions there is as much as rounding let into the large part.
+    Q, R = orthonormalise(space.clean(X), 16 * float(np.finfo(X.dtype).eps) * scale, space.crew)
     missing = min(wanted, space.dimension - basis.used) - Q.shape[1]
     if missing <= 0:
         return Q, H, R

@@ -23,10 +23,10 @@ from contexture.estimators.basis import Basis
 from contexture.estimators.chebyshev import Filter, find_cut
 from contexture.estimators.convergence import Eigenpairs, bounds, next_check
 from contexture.estimators.deflation import Space, extend
-from contexture.estimators.products import Floats
-from contexture.estimators.rayleigh import find_missed, rayleigh_ritz
+from contexture.estimators.rayleigh import find_missed, polish, rayleigh_ritz
 from contexture.estimators.sizes import BLOCK, CUT_SHARE, EXTRA, basis_columns, first_check
-from contexture.inputs import FloatArray
+from contexture.estimators.sparse_kernels import column_dots
+from contexture.inputs import FloatArray, Floats
 
 logger = logging.getLogger(__name__)
 
@@ -91,16 +91,13 @@ class _Solver:
         self.products, self._gram, self._progress = 0, gram, progress
         self.rounding = 16 * float(np.finfo(dtype).eps)
         self.goal = max(MARGIN * tolerance, self.rounding / 16)
+        self.largest = 0.0  # norm of a column of f(G) Q so far: what rounding is relative to
         self._forget()
 
     def gram(self, X: Floats) -> Floats:
         """G X on the space."""
-        return self.space.clean(self.multiply(X))
-
-    def multiply(self, X: Floats) -> Floats:
-        """G X; what rounding lets in of the functions with s = 1 stays in."""
         self.products += X.shape[1]
-        return self._gram(X)
+        return self.space.clean(self._gram(X))
 
     def prepare(self, memory: int | None, workspace: Path | None) -> None:
         """Choose filter and basis."""
@@ -109,8 +106,9 @@ class _Solver:
         self.filter = Filter(0.0, 1)
         if above < dimension / 2:
             draw = lambda w: self.space.draw(w, self.dtype)  # noqa: E731
-            cut, _ = find_cut(self.gram, draw, dimension, above)
-            self.filter = Filter.choose(cut, self.dtype)
+            cut, least, top = find_cut(self.gram, draw, dimension, above, self.count)
+            # The probes see the largest value from below.
+            self.filter = Filter.choose(cut, least, min(1.0, 1.05 * top), self.dtype)
         column = self.space.side * self.dtype.itemsize
         fit = None if memory is None else memory // column
         size, fits = basis_columns(self.count, self.kept, self.filter.degree, fit)
@@ -132,7 +130,7 @@ class _Solver:
         """Grow, cut down, and end when the values are known."""
         X = self.space.draw(min(BLOCK, self.space.dimension), self.dtype)
         self.next, _, _ = extend(self.basis, self.space, X, X.shape[1], 0.0)
-        best, idle, promised = np.inf, 0, np.inf
+        best, promised = np.inf, np.inf
         for _ in range(_CYCLES):
             full = self.grow()
             before, promised = promised, 0.0 if full else self.estimate()
@@ -142,6 +140,11 @@ class _Solver:
                 continue
             values, errors = self.settle()
             worst = float(errors.max())
+            # The bounds for G were wider than those for f(G) promised, and stay so.
+            stalled = worst > max(self.tolerance, best / 2)
+            if stalled:
+                values, errors = self.polish(values, errors)
+                worst = float(errors.max())
             logger.debug("settled with %d columns left: error %.1e", self.basis.used, worst)
             if worst <= self.tolerance or self.next.shape[1] == 0:
                 missed = self.probe(values)
@@ -149,11 +152,9 @@ class _Solver:
                     break
                 self.next = missed
                 continue
-            best, idle = (worst, 0) if worst < best / 2 else (best, idle + 1)
-            if idle == 2:
+            if stalled:
                 break
-            # The bounds for G were wider than those for f(G) promised; rounding sets a limit.
-            self.goal = max(self.goal / 100, self.rounding / 16)
+            best, self.goal = worst, max(self.goal / 100, self.rounding / 16)
         return Eigenpairs(values[: self.count], errors, self.basis, self.products)
 
     def grow(self) -> bool:
@@ -167,11 +168,10 @@ class _Solver:
                 return False
             start = basis.used
             basis.append(self.next)
-            # Once after the filter is enough: it lifts what rounding let in to 1e-3 at most.
-            Y = self.space.clean(self.filter.apply(self.multiply, self.next, self.space.crew))
-            top = float(self.filter.at(1.0))
+            Y = self.filter.apply(self.gram, self.next, self.space.crew)
+            self.largest = max(self.largest, float(np.sqrt(column_dots(Y, Y).max())))
             self.space.crew.give(self.next)
-            self.next, H, R = extend(basis, self.space, Y, BLOCK, top, previous)
+            self.next, H, R = extend(basis, self.space, Y, BLOCK, self.largest, previous)
             previous = start
             used = basis.used
             self._forget()
@@ -236,6 +236,17 @@ class _Solver:
         self._forget()
         self.link = self.link @ Z
         return values, bounds(values, residuals, min(self.count, p)) + self.rounding
+
+    def polish(self, values: FloatArray, errors: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Take off what rounding left; the basis is none of a Krylov space afterwards."""
+        values, errors = polish(
+            self.basis, self.filter, self.gram, (values, errors), self.tolerance, self.rounding
+        )
+        p = len(values)
+        self.T[:p, :p] = np.diag(self.filter.at(values))
+        self._forget()
+        self.link = np.zeros((len(self.link), p))
+        return values, errors
 
     def probe(self, values: FloatArray) -> Floats | None:
         """Look for a value that was missed; give the block to go on with if there is one."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contexture.estimators import krylov
 from contexture.estimators.convergence import Eigenpairs
 from contexture.estimators.deflation import Space
 from contexture.estimators.krylov import BLOCK, EXTRA, top_eigenpairs
@@ -97,6 +98,16 @@ def test_a_basis_that_has_no_room_lies_on_disk(tmp_path: Path) -> None:
     np.testing.assert_array_equal(disk.values, plain.values)
     np.testing.assert_array_equal(disk.basis.columns(0, 30), plain.basis.columns(0, 30))
     disk.basis.close()
+
+
+def test_rounding_of_what_is_lifted_most_is_polished_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two values far above the rest: single precision stalls on the filtered basis alone."""
+    values = np.r_[0.99, 0.98, np.linspace(0.3, 0, SIDE - 10)]
+    pairs = solved(values, 40, 1e-5, np.float32)
+    assert (np.abs(pairs.values - values[:40]) <= pairs.errors).all()
+    assert pairs.errors.max() <= 1e-5
+    monkeypatch.setattr(krylov._Solver, "polish", lambda self, values, errors: (values, errors))
+    assert solved(values, 40, 1e-5, np.float32).errors.max() > 1e-5
 
 
 def test_what_float32_cannot_reach_is_admitted() -> None:

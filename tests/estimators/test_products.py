@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 
 from contexture import ExpectationOperator
-from contexture.estimators.chebyshev import Filter, find_cut
+from contexture.estimators.chebyshev import LIMITS, MOST_DEGREE, Filter, find_cut
 from contexture.estimators.components import components_of_blocks
 from contexture.estimators.convergence import bounds
 from contexture.estimators.crew import Crew
@@ -88,10 +88,24 @@ def test_filter(degree: int) -> None:
 def test_cut_has_about_so_many_values_above() -> None:
     values = np.linspace(1, 0, 4000) ** 3
     rng = np.random.default_rng(0)
-    cut, _ = find_cut(
-        lambda X: values[:, None] * X, lambda w: rng.normal(size=(4000, w)), 4000, 300
+    cut, least, top = find_cut(
+        lambda X: values[:, None] * X, lambda w: rng.normal(size=(4000, w)), 4000, 300, 150
     )
     assert 200 < (values > cut).sum() < 420
+    assert 90 < (values > least).sum() < 220
+    assert 0.95 < top <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_filter_is_as_steep_as_rounding_allows(dtype: type) -> None:
+    ratio, most = LIMITS[np.dtype(dtype)]
+    f = Filter.choose(0.1, 0.12, 0.5, dtype)
+    assert 1 < f.degree < MOST_DEGREE
+    assert f.at(0.5) <= ratio * f.at(0.12)
+    steeper = Filter(f.cut, f.degree + 1)
+    assert steeper.at(0.5) > ratio * steeper.at(0.12) or steeper.at(1.0) > most
+    assert Filter.choose(0.4, 0.45, 0.5, dtype).degree > f.degree
+    assert Filter.choose(0.1, 0.12, 0.05, dtype).degree == 1
 
 
 def test_bounds_hold() -> None:
