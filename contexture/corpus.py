@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ import pandas as pd
 
 from contexture.errors import CorpusError
 from contexture.partition import Partition, load_partition
-from contexture.values import level_text, numbers
+from contexture.targets import TargetColumn, find_keys
 
 Kind = Literal["number", "category", "datetime"]
 """What a column is to a model; decided over the whole corpus, never over one partition."""
@@ -181,6 +181,28 @@ class Corpus:
         values = values / values.max()  # so that the sum cannot overflow
         return np.asarray(values / values.sum())
 
+    def target_columns(self) -> tuple[TargetColumn, ...]:
+        """Describe the targets, in the order in which they were named; classes take a pass."""
+        classes = tuple(name for name in self.targets if self.columns[name] == "category")
+        keys = dict(zip(classes, find_keys(self._frames(classes), classes), strict=True))
+        return tuple(
+            TargetColumn(name, "class" if name in keys else "number", keys.get(name, ()))
+            for name in self.targets
+        )
+
+    def target_blocks(
+        self, columns: Sequence[TargetColumn]
+    ) -> Iterator[tuple[np.ndarray[Any, Any], ...]]:
+        """Values of the targets, partition by partition, in one pass.
+
+        Raises
+        ------
+        CorpusError
+            If a numeric target is infinite.
+        """
+        for frame in self._frames(tuple(column.name for column in columns)):
+            yield tuple(column.values(frame[column.name]) for column in columns)
+
     def read_targets(self) -> tuple[Target, ...]:
         """Read the targets, in the order in which they were named.
 
@@ -189,29 +211,17 @@ class Corpus:
         CorpusError
             If a numeric target is infinite.
         """
-        return tuple(self._target(name) for name in self.targets)
+        columns = self.target_columns()
+        blocks = list(self.target_blocks(columns))
+        return tuple(
+            Target(c.name, c.kind, np.concatenate([block[i] for block in blocks]), c.levels)
+            for i, c in enumerate(columns)
+        )
 
-    def _target(self, name: str) -> Target:
-        column = self._column(name)
-        if self.dtypes[name] == "float64":
-            infinite = np.flatnonzero(np.isinf(column.to_numpy()))
-            if infinite.size:
-                raise CorpusError(
-                    f"target {name!r} is infinite in row {infinite[0]}; correct it, or leave it "
-                    "empty to mark it as missing"
-                )
-        if self.columns[name] == "category":
-            # For text this sorts by code point, for numbers by value.
-            codes, levels = pd.factorize(_sortable(column), sort=True)
-            return Target(name, "class", codes.astype(np.int64), tuple(map(level_text, levels)))
-        return Target(name, "number", numbers(column))
+    def _frames(self, names: tuple[str, ...]) -> Iterator[pd.DataFrame]:
+        """Read some columns, partition by partition; nothing if none is named."""
+        return (p.load(names) for p in self.partitions if names)
 
     def _column(self, name: str) -> pd.Series:
         column: pd.Series = self.frame()[name].compute()
         return column
-
-
-def _sortable(column: pd.Series) -> np.ndarray[Any, Any]:
-    if column.dtype == np.float64:
-        return column.to_numpy()
-    return np.array([None if v is pd.NA or v != v else v for v in column.astype(object)], object)

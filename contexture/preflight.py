@@ -80,23 +80,27 @@ def preflight(
     ContextError
         If a context does not fit; files that contexts bring are read and matched with the ids.
     """
-    ids, weights = corpus.ids(), corpus.weights()
-    targets = corpus.read_targets()
+    if corpus.id_column is not None:
+        corpus.ids()
+    corpus.weights()
+    for _ in corpus.target_blocks(corpus.target_columns()):
+        pass  # one partition at a time: nothing grows with the rows
     recipe = Recipe.fit(corpus)
     n, D = corpus.rows, len(recipe.columns)
     plans = tuple(
         plan_context(c, n, D, max_rank, chunk_rows, estimation, machine, rank_kept)
         for c in contexts
     )
-    nothing = Features(np.broadcast_to(np.zeros(D), (n, D)), ids, weights, "")
-    for context in contexts:
-        if context.data_fingerprint():
-            # An edge list or a table of counts is matched with the ids alone; X is not looked at.
-            context.fit(nothing)
+    brought = [context for context in contexts if context.data_fingerprint()]
+    if brought:
+        # An edge list or a table of counts is matched with the ids alone; X is not looked at.
+        nothing = np.broadcast_to(np.zeros(D), (n, D))
+        for context in brought:
+            context.fit(Features(nothing, corpus.ids(), corpus.weights(), ""))
     return Preflight(
         rows=n,
         features=D,
-        targets=tuple(t.name for t in targets),
+        targets=corpus.targets,
         source=corpus.source,
         partitions=len(corpus.partitions),
         numbers=tuple(step.name for step in recipe.steps if isinstance(step, Scaled)),

@@ -13,7 +13,8 @@ from contexture.contexts.redraw import redrawn, within
 from contexture.moments import Moments, in_units, unit_of
 from contexture.score_jobs import Scoring
 from contexture.store.base import Store
-from contexture.store.features import COLUMN_ROWS, count_observed, read_features, read_targets
+from contexture.store.columns import COLUMN_ROWS
+from contexture.store.features import count_observed, read_features, read_targets
 from contexture.store.left import write_left
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
 from contexture.streaming import Draw, Task, evaluate_draws

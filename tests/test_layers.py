@@ -12,7 +12,7 @@ PACKAGES = ("contexture", "tasks", "flows", "deployments")
 # From the bottom up. Names in one line may import each other, as far as no circle comes about.
 LAYERS = [
     {"errors"},
-    {"corpus", "encodings", "features", "fitting", "partition", "summaries", "values"},
+    {"corpus", "encodings", "features", "fitting", "partition", "summaries", "targets", "values"},
     {"inputs"},
     {"contexts", "readers"},
     {"lazy", "moments", "operator", "task_moments"},

@@ -12,8 +12,7 @@ import contexture as cx
 from contexture.contexts import Context, Knn, MaskedKnn, Rbf
 from contexture.jobs import fit_context
 from contexture.score_jobs import Scoring
-from contexture.store import Store, left
-from contexture.store import features as stored_features
+from contexture.store import Store, columns, left
 from contexture.store.features import read_features, read_targets, targets_key, write_features
 from contexture.store.left import finish_left, missing_left, take_over
 from contexture.store.moments import prepare_moments, prepare_tasks, stored_shifts
@@ -177,5 +176,5 @@ def test_shifts_are_near_the_middle(
     shift, of_class = find_shifts(store.url, features)
     assert shift == pytest.approx(1e7, abs=2)
     assert of_class == 0
-    assert stored_features.COLUMN_ROWS > ROWS
+    assert columns.COLUMN_ROWS > ROWS
     assert stored_shifts(store, "none", "none") is None

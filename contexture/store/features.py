@@ -11,13 +11,11 @@ import numpy as np
 import xarray as xr
 
 from contexture.corpus import Corpus, Target
-from contexture.errors import StoreError
+from contexture.errors import CorpusError, StoreError
 from contexture.features import Recipe
-from contexture.inputs import Features
+from contexture.inputs import Features, FloatArray
 from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
-
-COLUMN_ROWS = 1 << 17
-"""Rows of a chunk of ids, weights and targets."""
+from contexture.store.columns import Piecewise, names_of, pieces, write_column, write_targets
 
 
 def features_key(corpus: Corpus, chunk_rows: int) -> str:
@@ -70,78 +68,64 @@ def write_features(
     key = features_key(corpus, chunk_rows)
     if has_features(store, key) and not force:
         return key
-    # Everything that may be refused comes before the first byte is written.
-    ids, weights, targets = corpus.ids(), corpus.weights(), corpus.read_targets()
     recipe = recipe or Recipe.fit(corpus)
     path = f"features/{key}"
-    n, D = corpus.rows, len(recipe.columns)
     with storage_errors(store.url):
         store.remove(path)
         group = store.group(path)
-        X = group.create_array(
-            "X",
-            shape=(n, D),
-            chunks=(min(chunk_rows, n), D),
-            dtype="float64",
-            dimension_names=("sample", "feature"),
-            attributes={"long_name": "features", "units": "1"},
-        )
-        # Whole chunks only: Zarr loses data where two writers share one.
-        rows: Any = recipe.transform(corpus)
-        da.store(rows.rechunk((X.chunks[0], D)), X, lock=False)  # type: ignore[arg-type]
-        store.write(path, _columns(recipe, ids, weights, targets), mode="a")
-        group.attrs.update(
-            {
-                "corpus_fingerprint": corpus.fingerprint,
-                "fingerprint": _content(X, ids, weights),
-                "targets_fingerprint": _target_content(targets),
-                "equal_weights": corpus.weights_column is None,
-                "recipe": recipe.to_dict(),
-                "source": corpus.source,
-                "partitions": [[p.rows, p.fingerprint] for p in corpus.partitions],
-                "chunk_rows": chunk_rows,
-                "targets": [t.name for t in targets],
-                "complete": True,
-            }
-        )
+        try:
+            attributes = _write(store, path, corpus, recipe, chunk_rows)
+        except CorpusError:
+            store.remove(path)
+            raise
+        group.attrs.update(attributes)
     return key
 
 
-def _columns(
-    recipe: Recipe, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], targets: Any
-) -> xr.Dataset:
-    data = xr.Dataset(
-        {"input_weight": ("sample", weights, {"long_name": "P_X", "range": "adds up to 1"})},
-        coords={
-            "sample": as_labels(ids),
-            "feature": np.asarray(recipe.columns, dtype=object),
-        },
+def _write(
+    store: Store, path: str, corpus: Corpus, recipe: Recipe, chunk_rows: int
+) -> dict[str, Any]:
+    """Write all arrays; returns the attributes that make them count.
+
+    Names that are row numbers, equal weights, and targets are never held whole.
+    """
+    n, D = corpus.rows, len(recipe.columns)
+    ids = None if corpus.id_column is None else corpus.ids()
+    weights, targets = corpus.weights(), corpus.target_columns()
+    group = store.group(path)
+    target_content = write_targets(group, corpus, targets)
+    names, law = pieces(names_of(ids), n), pieces(lambda rows: weights[rows], n)
+    labels: dict[str, Any] = {"feature": np.asarray(recipe.columns, dtype=object)}
+    if ids is None or ids.dtype.kind in "iu":
+        write_column(group, "sample", n, names, "int64", {})
+    else:  # xarray knows how text is stored
+        labels["sample"] = as_labels(ids)
+    store.write(path, xr.Dataset(coords=labels), mode="a")
+    described = {"long_name": "P_X", "range": "adds up to 1"}
+    write_column(group, "input_weight", n, law, "float64", described)
+    X = group.create_array(
+        "X",
+        shape=(n, D),
+        chunks=(min(chunk_rows, n), D),
+        dtype="float64",
+        dimension_names=("sample", "feature"),
+        attributes={"long_name": "features", "units": "1"},
     )
-    for target in targets:
-        attributes = {
-            "name": target.name,
-            "kind": target.kind,
-            "levels": list(target.levels),
-            "observed": _observed(target),
-        }
-        data[f"target {slug(target.name)}"] = ("sample", target.values, attributes)
-    for variable in data.variables.values():
-        if variable.dims == ("sample",):
-            variable.encoding["chunks"] = (min(COLUMN_ROWS, len(weights)),)
-    return data
-
-
-def _content(X: Any, ids: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, X.shape[0], X.chunks[0]):
-        digest.update(np.ascontiguousarray(X[start : start + X.chunks[0]]).tobytes())
-    # Piece by piece: as text, the names of millions of rows would take gigabytes.
-    for start in range(0, len(weights), COLUMN_ROWS):
-        digest.update(np.ascontiguousarray(weights[start : start + COLUMN_ROWS]).tobytes())
-    for start in range(0, len(ids), COLUMN_ROWS):
-        names = "\n".join(map(str, ids[start : start + COLUMN_ROWS].tolist()))
-        digest.update((names if start == 0 else f"\n{names}").encode())
-    return digest.hexdigest()[:16]
+    # Whole chunks only: Zarr loses data where two writers share one.
+    rows: Any = recipe.transform(corpus)
+    da.store(rows.rechunk((X.chunks[0], D)), X, lock=False)  # type: ignore[arg-type]
+    return {
+        "corpus_fingerprint": corpus.fingerprint,
+        "fingerprint": _content(X, names_of(ids), weights),
+        "targets_fingerprint": target_content,
+        "equal_weights": corpus.weights_column is None,
+        "recipe": recipe.to_dict(),
+        "source": corpus.source,
+        "partitions": [[p.rows, p.fingerprint] for p in corpus.partitions],
+        "chunk_rows": chunk_rows,
+        "targets": [t.name for t in targets],
+        "complete": True,
+    }
 
 
 def count_observed(store: Store, key: str) -> tuple[int, ...]:
@@ -156,11 +140,17 @@ def targets_key(store: Store, key: str) -> str:
     return str(store.group(f"features/{key}").attrs["targets_fingerprint"])
 
 
-def _target_content(targets: tuple[Target, ...]) -> str:
+def _content(X: Any, names: Piecewise, weights: FloatArray) -> str:
+    """Stand for X, names and weights; piece by piece: as text, millions of names take gigabytes."""
     digest = hashlib.sha256()
-    for target in targets:
-        digest.update(json.dumps([target.name, target.kind, target.levels]).encode())
-        digest.update(np.ascontiguousarray(target.values).tobytes())
+    for start in range(0, X.shape[0], X.chunks[0]):
+        digest.update(np.ascontiguousarray(X[start : start + X.chunks[0]]).tobytes())
+    n = len(weights)
+    for piece in pieces(lambda rows: weights[rows], n):
+        digest.update(np.ascontiguousarray(piece).tobytes())
+    for number, piece in enumerate(pieces(names, n)):
+        text = "\n".join(map(str, piece.tolist()))
+        digest.update((text if number == 0 else f"\n{text}").encode())
     return digest.hexdigest()[:16]
 
 
@@ -217,11 +207,6 @@ class StoredNames:
             part = np.asarray(self._array[chunk * step : (chunk + 1) * step])
             found[inside] = part[positions[inside] - chunk * step]
         return found
-
-
-def _observed(target: Target) -> int:
-    seen = target.values == target.values if target.kind == "number" else target.values >= 0
-    return int(np.sum(seen))
 
 
 def read_targets(store: Store, key: str, rows: slice = slice(None)) -> tuple[Target, ...]:

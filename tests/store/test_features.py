@@ -8,13 +8,17 @@ import pandas as pd
 import pytest
 
 import contexture as cx
+from contexture.contexts import Knn
 from contexture.errors import CorpusError, StoreError
+from contexture.preflight import preflight
 from contexture.store import Store
 from contexture.store.features import (
+    count_observed,
     features_key,
     has_features,
     read_features,
     read_targets,
+    targets_key,
     write_features,
 )
 from tests.store.made import ROWS, corpus, table
@@ -146,3 +150,40 @@ def test_hostile_names_of_targets_stay_inside(tmp_path: Path, store: Store) -> N
     for place, target in enumerate(found):
         np.testing.assert_array_equal(target.values, np.arange(ROWS) * (place + 1.0))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.csv", "store.zarr"]
+
+
+def test_nothing_is_left_of_a_target_that_cannot_be_used(tmp_path: Path, store: Store) -> None:
+    frame = table()
+    frame.loc[30, "y"] = np.inf
+    source = corpus(tmp_path, frame)
+    with pytest.raises(CorpusError, match="target 'y' is infinite in row 30"):
+        write_features(store, source, 8)
+    assert store.find(f"features/{features_key(source, 8)}") is None
+
+
+def test_partitions_and_pieces_change_nothing(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = corpus(tmp_path)
+    assert len(source.partitions) > 2
+    key = write_features(store, source, 8)
+    before, targets = read_features(store, key), read_targets(store, key)
+    content = targets_key(store, key)
+    monkeypatch.setattr("contexture.store.columns.COLUMN_ROWS", 7)
+    write_features(store, source, 8, force=True)
+    after = read_features(store, key)
+    assert (after.fingerprint, targets_key(store, key)) == (before.fingerprint, content)
+    for now, then in zip(read_targets(store, key), targets, strict=True):
+        np.testing.assert_array_equal(now.values, then.values)
+    assert count_observed(store, key) == (ROWS - 2, ROWS - 1)
+
+
+def test_row_numbers_and_targets_are_never_held_whole(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = corpus(tmp_path, table().drop(columns="key"), id=None, weights=None)
+    for whole in ("ids", "read_targets"):
+        monkeypatch.setattr(type(source), whole, lambda self: pytest.fail("all rows at once"))
+    found = preflight(source, [Knn(k=5)])
+    key = write_features(store, found.corpus, 8, recipe=found.recipe)
+    np.testing.assert_array_equal(read_features(store, key).names, np.arange(ROWS))

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contexture.errors import CorpusError
+from contexture.targets import TargetColumn, find_keys
+
+FRAMES = [
+    pd.DataFrame({"s": np.array(["b", None], object), "c": [10.0, np.nan]}, index=[0, 1]),
+    pd.DataFrame({"s": np.array(["a", "b"], object), "c": [2.0, 10.0]}, index=[2, 3]),
+]
+
+
+def test_classes_are_sorted_over_all_partitions() -> None:
+    text, numbers = find_keys(iter(FRAMES), ("s", "c"))
+    assert (text, numbers) == (("a", "b"), (2.0, 10.0))
+    column, codes = TargetColumn("s", "class", text), TargetColumn("c", "class", numbers)
+    assert (column.levels, codes.levels) == (("a", "b"), ("2", "10"))
+    np.testing.assert_array_equal(column.values(FRAMES[0]["s"]), [1, -1])
+    np.testing.assert_array_equal(codes.values(FRAMES[1]["c"]), [0, 1])
+    assert column.values(FRAMES[0]["s"]).dtype == codes.values(FRAMES[0]["c"]).dtype == np.int64
+
+
+def test_a_column_without_values_has_no_classes() -> None:
+    empty = pd.DataFrame({"s": pd.Series([None, None], dtype="str")})
+    (keys,) = find_keys([empty], ("s",))
+    values = TargetColumn("s", "class", keys).values(empty["s"])
+    np.testing.assert_array_equal(values, [-1, -1])
+    assert TargetColumn.observed(values) == 0
+
+
+def test_observed_values_are_counted() -> None:
+    assert TargetColumn.observed(np.array([1.0, np.nan, -2.0])) == 2
+    assert TargetColumn.observed(np.array([0, -1, 3])) == 2
+
+
+def test_an_infinite_number_is_named_by_its_row_in_the_corpus() -> None:
+    column = pd.Series([0.5, np.inf], index=[40, 41])
+    with pytest.raises(CorpusError, match="target 'y' is infinite in row 41; correct it, or leave"):
+        TargetColumn("y", "number").values(column)
