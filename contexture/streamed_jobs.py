@@ -12,7 +12,7 @@ from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
 from contexture.moments import Moments, in_units, unit_of
 from contexture.score_jobs import Scoring
-from contexture.store.base import Store
+from contexture.store.base import Store, array_of
 from contexture.store.columns import COLUMN_ROWS
 from contexture.store.features import count_observed, read_features, read_targets
 from contexture.store.left import write_left
@@ -168,11 +168,11 @@ def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: 
     """
     store = scoring.store
     kept = np.flatnonzero(StoredMoments(store, scoring.operator_key).marginals(0).sum(axis=0) > 0)
-    data = store.read(scoring.path)
-    right = data["right"].to_numpy()
+    group = store.group(scoring.path)
+    right, singular = (np.asarray(array_of(group, n)[:]) for n in ("right", "singular_value"))
     # As `Spectrum.extend`: over several draws, the values are their means.
     with np.errstate(divide="ignore", invalid="ignore"):
-        functions = right / data["singular_value"].to_numpy()[: right.shape[1]]
+        functions = right / singular[: right.shape[1]]
     values = np.empty((stop - start, right.shape[1]))
     for first, last in _windows(evidence, start, stop):
         windowed = within(evidence, first, last)

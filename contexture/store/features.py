@@ -130,9 +130,7 @@ def _write(
 
 def count_observed(store: Store, key: str) -> tuple[int, ...]:
     """How many rows have a value of each target, in the order of the configuration."""
-    data = store.read(f"features/{key}")
-    names = attributes_of(store.find(f"features/{key}")).get("targets", [])
-    return tuple(int(data[f"target {slug(str(name))}"].attrs["observed"]) for name in names)
+    return tuple(int(array.attrs["observed"]) for array in _targets(store, key))
 
 
 def targets_key(store: Store, key: str) -> str:
@@ -211,14 +209,16 @@ class StoredNames:
 
 def read_targets(store: Store, key: str, rows: slice = slice(None)) -> tuple[Target, ...]:
     """Read the targets of a corpus at some rows, in the order of the configuration."""
-    data = store.read(f"features/{key}").isel(sample=rows)
-    group = store.find(f"features/{key}")
-    names = [str(name) for name in attributes_of(group).get("targets", [])]
     targets = []
-    for name in names:
-        column = data[f"target {slug(name)}"]
-        kind, levels = column.attrs["kind"], tuple(column.attrs["levels"])
-        values = column.to_numpy()
-        values = values.astype(np.float64 if kind == "number" else np.int64)
-        targets.append(Target(name, kind, values, levels))
+    for array in _targets(store, key):
+        name, kind, levels = (array.attrs[which] for which in ("name", "kind", "levels"))
+        values = np.asarray(array[rows], np.float64 if kind == "number" else np.int64)
+        targets.append(Target(str(name), kind, values, tuple(levels)))
     return tuple(targets)
+
+
+def _targets(store: Store, key: str) -> list[Any]:
+    # Not through xarray: opening a dataset reads the names of all rows.
+    group = store.group(f"features/{key}")
+    names = attributes_of(group).get("targets", [])
+    return [array_of(group, f"target {slug(str(name))}") for name in names]

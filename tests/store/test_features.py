@@ -187,3 +187,14 @@ def test_row_numbers_and_targets_are_never_held_whole(
     found = preflight(source, [Knn(k=5)])
     key = write_features(store, found.corpus, 8, recipe=found.recipe)
     np.testing.assert_array_equal(read_features(store, key).names, np.arange(ROWS))
+
+
+def test_some_rows_of_the_targets_do_not_bring_in_the_names(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = write_features(store, corpus(tmp_path), 8)
+    whole = read_targets(store, key)
+    monkeypatch.setattr(Store, "read", lambda *_: pytest.fail("opened with all its names"))
+    for part, target in zip(read_targets(store, key, slice(5, 9)), whole, strict=True):
+        np.testing.assert_array_equal(part.values, target.values[5:9])
+        assert (part.kind, part.levels) == (target.kind, target.levels)
