@@ -18,6 +18,7 @@ from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
 from contexture.estimators.distributed import DistributedProducts
 from contexture.estimators.kernel_spectrum import kernel_spectrum
+from contexture.estimators.options import Route
 from contexture.estimators.products import Products
 from contexture.evaluation import Evaluation, evaluate
 from contexture.jobs import telling
@@ -52,6 +53,8 @@ class Scoring:
         Of the s_i².
     left_functions : bool
         Whether the functions on the inputs are kept.
+    route : Route
+        That of the plan.
     memory : int, optional
         Bytes that the basis of an iterative solver may take.
     threads : int
@@ -73,6 +76,7 @@ class Scoring:
     rank_kept: int = 128
     tolerance: float = 1e-5
     left_functions: bool = True
+    route: Route = "auto"
     memory: int | None = None
     threads: int = 1
     stage: str = ""
@@ -154,6 +158,7 @@ def compute_scores(
             progress=progress or telling(scoring.stage),
             products=products,
             ordered=stored.order is not None,
+            route=scoring.route if scoring.route in ("auto", "exact") else "krylov",
         )
     return _score(scoring, operator, spectrum, stored.details, order=stored.order)
 

@@ -49,7 +49,7 @@ def score_context(
         return f"runs/{run}/contexts/{plan.context}"
     scoring = Scoring(
         url, run, features_key, operator_key, tasks_key, key, plan.resolved,
-        left_functions=plan.left_functions, memory=plan.solver_bytes or None,
+        left_functions=plan.left_functions, route=plan.route, memory=plan.solver_bytes or None,
         threads=threads, stage=stage, **settings,
     )  # fmt: skip
     if plan.route == "distributed":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -103,12 +104,13 @@ def decompose_operator(
     progress: Callable[[int, int], None] | None = None,
     products: Callable[[ExpectationOperator], Products] | None = None,
     ordered: bool = False,
+    route: Literal["auto", "exact", "krylov"] = "auto",
 ) -> Spectrum:
     """Spectrum of an operator.
 
-    Where one side is short, most values are wanted, or P is dense, by a Gram matrix, to machine
-    precision; else by block Lanczos, to `tolerance` (`Spectrum.numerical_error` says what was
-    reached).
+    Where one side is short (up to 1500, or 4000 if P is dense) or most values are wanted, by a Gram
+    matrix, to machine precision; else by block Lanczos, to `tolerance`
+    (`Spectrum.numerical_error` says what was reached).
 
     Parameters
     ----------
@@ -136,6 +138,8 @@ def decompose_operator(
         by `contexture.estimators.distributed.DistributedProducts`. Read here by default.
     ordered : bool
         Whether rows and columns come in a local order, so that the solver needs none of its own.
+    route : {"auto", "exact", "krylov"}
+        Which of the two ways, whatever the sizes.
 
     Raises
     ------
@@ -143,7 +147,7 @@ def decompose_operator(
         If rank, tolerance or seed is out of range, or there is nothing to be associated.
     """
     _check(rank, tolerance, seed)
-    if exact.needs_gram(operator, rank):
+    if exact.needs_gram(operator, rank) if route == "auto" else route == "exact":
         spectrum = exact.exact_spectrum(operator, rank)
         kept = spectrum.rank if functions is None else functions
         if not left_functions:

@@ -18,6 +18,9 @@ from scipy.sparse import csgraph
 from contexture.contexts.base import Rows
 from contexture.inputs import IntArray
 
+_DENSE_ENTRIES = 2**22
+"""Of a dense block that are looked at together."""
+
 NO_COLUMN = -1
 """Stands for the first context value of a row that has none."""
 
@@ -57,9 +60,12 @@ def join_rows(forest: IntArray, rows: Rows) -> IntArray:
     ndarray of shape (r,)
         The first context value of each row, or -1.
     """
-    if not isinstance(rows, sparse.csr_array):
-        rows = sparse.csr_array(rows)
-    elif not rows.data.all():
+    if isinstance(rows, np.ndarray):
+        step = max(1, _DENSE_ENTRIES // max(1, rows.shape[1]))
+        strips = [rows[start : start + step] for start in range(0, len(rows), step)]
+        none = np.zeros(0, dtype=np.int64)
+        return np.concatenate([none, *(_join_dense(forest, strip) for strip in strips)])
+    if not rows.data.all():
         rows = rows.copy()
         rows.eliminate_zeros()
     counts = np.diff(rows.indptr)
@@ -67,6 +73,21 @@ def join_rows(forest: IntArray, rows: Rows) -> IntArray:
     first[counts > 0] = rows.indices[rows.indptr[:-1][counts > 0]]
     join(forest, np.repeat(first, counts), rows.indices)
     return first
+
+
+def _join_dense(forest: IntArray, rows: npt.NDArray[Any]) -> IntArray:
+    """As `join_rows`; in a dense block, one row usually joins all, and need not be listed."""
+    present = rows != 0
+    widest = np.flatnonzero(present[present.sum(axis=1).argmax()])
+    if widest.size:
+        join(forest, np.full(len(widest), widest[0]), widest)
+    roots = _roots(forest, np.arange(len(forest)))
+    least = np.where(present, roots, len(forest)).min(axis=1)
+    most = np.where(present, roots, NO_COLUMN).max(axis=1)
+    apart = most > least
+    if apart.any():
+        join_rows(forest, sparse.csr_array(present[apart]))
+    return np.where(present.any(axis=1), present.argmax(axis=1), NO_COLUMN)
 
 
 def join(forest: IntArray, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:

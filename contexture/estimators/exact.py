@@ -32,6 +32,9 @@ NOISE_FLOOR = 1e-10
 GRAM_LIMIT = 1500
 """Smaller side of a sparse part up to which its Gram matrix is formed; above: block Lanczos."""
 
+DENSE_SIDE = 4000
+"""The same for a dense operator."""
+
 
 def exact_spectrum(operator: ExpectationOperator, rank: int = 512) -> Spectrum:
     """Decompose an operator to machine precision.
@@ -119,7 +122,7 @@ def _count_ones(M: FloatArray, values: FloatArray) -> int:
 
 
 def needs_gram(operator: ExpectationOperator, rank: int) -> bool:
-    """Whether the exact route is the right one: few on one side, most wanted, or dense.
+    """Whether the exact route is the right one: few on one side, or most values wanted.
 
     The parts of a long operator may still be small.
     """
@@ -127,7 +130,7 @@ def needs_gram(operator: ExpectationOperator, rank: int) -> bool:
     wanted = min(rank, side - 1)
     blocks = operator.blocks
     dense = isinstance(blocks, tuple | list) and not sparse.issparse(blocks[0])
-    return side <= GRAM_LIMIT or 3 * wanted > side or dense
+    return side <= (DENSE_SIDE if dense else GRAM_LIMIT) or 3 * wanted > side
 
 
 def gram(M: Rows, u: FloatArray, v: FloatArray, count: int) -> Triplets:

@@ -169,6 +169,8 @@ class _Lanczos:
                 lengths, turn = linalg.eigh(S, driver="evd", check_finite=False)
             lengths = np.sqrt(np.maximum(lengths, 0.0))
             large = lengths > self.floor
+            # No more than the space has left: what is beyond it is rounding, how long so ever.
+            large[: max(0, len(lengths) - (len(W) - 1 - self.used))] = False
             turn, lengths = turn[:, large], lengths[large]
             W = W @ (turn / lengths).astype(W.dtype)
             B = (lengths[:, None] * turn.T) @ B

@@ -15,6 +15,7 @@ from scipy import sparse
 from contexture.estimators import exact
 from contexture.estimators.components import components_of_blocks
 from contexture.estimators.crew import Crew
+from contexture.estimators.dense_lanczos import solve_dense
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
@@ -49,6 +50,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     wanted = min(rank, min(n, m) - 1)
     in_memory = isinstance(operator.blocks, tuple | list)
     P = operator.conditional() if in_memory else None
+    is_dense = isinstance(P, np.ndarray)
     if isinstance(P, sparse.csr_array):
         parts, of_x, of_a = connected_parts(P)
     else:
@@ -58,10 +60,15 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     found: list[_Found] = []
     order: IntArray | None = None
     if wanted > ones:
-        count = wanted - ones
+        count, dense = wanted - ones, None
+        if is_dense and parts == 1:
+            # Before the crew holds BLAS to one thread.
+            dense = solve_dense(operator, count, settings)
         with Crew() as crew:
             if isinstance(P, sparse.csr_array):
                 found, order = _solve_parts(operator, (of_x, of_a), parts, count, settings, crew)
+            elif dense is not None:
+                found = [_right_of(*dense, None)]
             else:
                 found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings, crew)]
     methods = {f.method for f in found}
@@ -93,6 +100,8 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
             vectors[where, g] = f.right[:, q]
     vectors /= root_a[:, None].astype(dtype)
     vectors[:, eigenvalues == 0] = np.nan
+    # Dense weights may join parts as faintly as rounding: those are told by their values.
+    nearly = int(np.sum(eigenvalues[ones:] > 1 - exact.NOISE_FLOOR)) if is_dense else 0
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
     left = np.empty((n, kept if settings.left_functions else 0), dtype)
     covariance = covariance_of(operator, eigenvalues, vectors, precision, left, order)
@@ -108,7 +117,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
         context_weights=operator.context_weights,
         context_values=operator.context_values,
         total_association=operator.total_association,
-        components=parts,
+        components=parts + nearly,
         method=" and ".join(sorted(methods)) or "exact: connected parts in closed form",
         noise_floor=floor,
         numerical_error=errors,

@@ -9,16 +9,13 @@ from contexture.contexts.base import Context, Extent
 from contexture.contexts.rbf import Rbf
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import ContextError
-from contexture.estimators.exact import GRAM_LIMIT
+from contexture.estimators.exact import DENSE_SIDE, GRAM_LIMIT
 from contexture.estimators.options import Estimation
 
 Route: TypeAlias = Literal["exact", "krylov", "distributed", "matrix-free", "moments"]
 
 MOMENT_ROWS = 50_000
 """Rows above which a context over drawn references is kept as moments, not as rows of P."""
-
-DENSE_SIDE = 8_000
-"""Smaller side of a dense operator up to which its eigenproblem is solved; above: tiles."""
 
 GROUPS = 24
 """Blocks of rows of which moments are kept: what is resumed, and what the jackknife leaves out."""
@@ -39,8 +36,8 @@ BASIS_BYTES = 3 * 2**30
 """Basis that is held in memory at most; a larger one lies on disk, where it costs little time,
 since it is gone through panel by panel."""
 
-WIDTH = 32
-"""Vectors that a pass over the operator serves at once."""
+WIDTH, WIDE = 32, 128
+"""Vectors that a pass over the operator serves at once: where it is sparse, and where dense."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,8 @@ def choose_route(
     whose smaller side is at most `GRAM_LIMIT`, or of which a third of all values is wanted, is
     solved exactly; any other by block Krylov, on one worker if it fits there and else on all.
     A dense operator is solved exactly up to a smaller side of `DENSE_SIDE` if it fits; beyond, an
-    RBF context goes matrix-free, and one over drawn references by moments.
+    RBF context goes matrix-free, one over drawn references by moments, and any other by block
+    Krylov in memory, unless more than a third of its values is wanted.
 
     Parameters
     ----------
@@ -100,7 +98,9 @@ def choose_route(
         return "exact"
     if isinstance(context, Rbf) and not drawn:
         return "matrix-free"
-    return "moments" if drawn else "exact"
+    if drawn:
+        return "moments"
+    return "exact" if 3 * rank > side else "krylov"
 
 
 def _check(route: str, context: Context, extent: Extent, drawn: bool) -> None:
@@ -115,11 +115,11 @@ def _check(route: str, context: Context, extent: Extent, drawn: bool) -> None:
             f"context '{context.label}': route 'matrix-free' is for kernels (rbf), and this is "
             f"a {context.kind} context; choose 'krylov', or leave the route out."
         )
-    if route in ("krylov", "distributed") and not extent.sparse:
+    if route == "distributed" and not extent.sparse:
         raise ContextError(
-            f"context '{context.label}': route '{route}' is for sparse operators, and that of a "
-            f"{context.kind} context is dense; choose 'exact' or 'matrix-free', or leave the "
-            "route out."
+            f"context '{context.label}': route 'distributed' is for sparse operators, and that of "
+            f"a {context.kind} context is dense; choose 'krylov', 'exact' or 'matrix-free', or "
+            "leave the route out."
         )
 
 
@@ -192,9 +192,17 @@ def costs_of(
             work = extent.nonzeros**2 / max(1, n) + 4 / 3 * side**3
     elif route == "matrix-free":
         # Two passes of tiles for every block of vectors, and nothing of size n × m.
-        passes, disk, blocks, matrices = 2.0 * basis / 128, 0, 1, 4 * BLOCK_BYTES
+        passes, disk, blocks, matrices = 2.0 * basis / WIDE, 0, 1, 4 * BLOCK_BYTES
         solver, read = number * side * (2 * basis + 512), passes * _FLOAT * n * D
-        work = passes * n * m * (2.0 * D + 20 + 2 * 128)
+        work = passes * n * m * (2.0 * D + 20 + 2 * WIDE)
+    elif not extent.sparse:
+        # P, and M in the type of the products; wide blocks without a filter.
+        basis = min(side, 4 * rank + 2 * WIDE)
+        passes, matrices = 2.0 * basis / WIDE, stored + number * n * m
+        solver_bytes = number * side * basis
+        solver, read = solver_bytes + number * side * 4 * WIDE, passes * stored
+        after, functions = 2 * number * rank * m + _FLOAT * left * (n + m), 0
+        work = 4.0 * basis * n * m + 4.0 * side * basis**2
     else:
         # A basis that does not fit is kept on disk; a few blocks of vectors always are in memory.
         passes = 3.0 * basis / WIDTH

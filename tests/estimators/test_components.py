@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import sparse
 
 from contexture.estimators.components import components_of_blocks, join, labels
@@ -75,3 +77,16 @@ def test_forests_add_up() -> None:
     members = np.flatnonzero(other != np.arange(6))
     join(one, members, other[members])
     assert labels(one, np.array([1, 4]))[2].tolist() == [1, 0, 2, 1, 1, 1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 20), st.floats(0.02, 0.6))
+def test_dense_blocks_have_the_parts_of_sparse_ones(
+    seed: int, n: int, m: int, density: float
+) -> None:
+    P = sparse.random_array((n, m), density=density, rng=np.random.default_rng(seed)).toarray()
+    cuts = [slice(0, n // 2), slice(n // 2, n)]
+    dense = components_of_blocks([P[cut] for cut in cuts], m)
+    listed = components_of_blocks([sparse.csr_array(P[cut]) for cut in cuts], m)
+    assert dense[0] == listed[0]
+    np.testing.assert_array_equal(dense[1], listed[1])
+    np.testing.assert_array_equal(dense[2], listed[2])

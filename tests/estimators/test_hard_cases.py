@@ -153,14 +153,22 @@ def moments(operator: ExpectationOperator, rank: int, client: distributed.Client
     return moment_spectrum(total, rank, input_weights=p)
 
 
-def dense(operator: ExpectationOperator, rank: int, client: distributed.Client) -> Spectrum:
+def dense(operator: ExpectationOperator) -> ExpectationOperator:
     P = operator.conditional().toarray()
-    return exact_spectrum(ExpectationOperator.from_conditional(P, operator.input_weights), rank)
+    return ExpectationOperator.from_conditional(P, operator.input_weights)
+
+
+def wide_blocks(
+    operator: ExpectationOperator, rank: int, client: distributed.Client, tolerance: float
+) -> Spectrum:
+    return krylov_spectrum(dense(operator), rank, Settings(tolerance))
 
 
 ROUTES: dict[str, tuple[Route, float]] = {
     "exact": (lambda operator, rank, _: exact_spectrum(operator, rank), 1e-10),
-    "exact, dense": (dense, 1e-10),
+    "exact, dense": (lambda operator, rank, _: exact_spectrum(dense(operator), rank), 1e-10),
+    "dense in float32": (partial(wide_blocks, tolerance=1e-5), 1e-5),
+    "dense in float64": (partial(wide_blocks, tolerance=1e-10), 1e-10),
     "krylov in float32": (partial(krylov, tolerance=1e-5), 1e-5),
     "krylov in float64": (partial(krylov, tolerance=1e-10), 1e-10),
     "blocks in float32": (partial(blocks, tolerance=1e-5), 1e-5),

@@ -61,7 +61,8 @@ def route(context: Context, n: int, **options: object) -> str:
         (Rbf(gamma=1, reference="all"), 10**6, "matrix-free"),
         (Rbf(gamma=1, reference=2000), MOMENT_ROWS, "exact"),
         (MaskedRbf(gamma=1, reference=2000), MOMENT_ROWS + 1, "moments"),
-        (MaskedRbf(gamma=1), DENSE_SIDE + 1, "exact"),
+        (MaskedRbf(gamma=1), DENSE_SIDE, "exact"),
+        (MaskedRbf(gamma=1), DENSE_SIDE + 1, "krylov"),
         (MaskedKnn(k=30, n_masks=5), 10_000, "krylov"),
     ],
     ids=str,
@@ -115,8 +116,7 @@ def test_the_plan_picks_the_references_for_a_wanted_error() -> None:
     ("context", "wanted", "message"),
     [
         (Knn(k=5), "moments", "needs drawn references, and all 1000 context values are used"),
-        (Rbf(gamma=1), "krylov", "route 'krylov' is for sparse operators, and that of a rbf"),
-        (Rbf(gamma=1), "distributed", "route 'distributed' is for sparse operators"),
+        (Rbf(gamma=1), "distributed", "'distributed' is for sparse operators, and that of a rbf"),
         (Knn(k=5), "matrix-free", "is for kernels .rbf., and this is a knn context"),
     ],
 )
