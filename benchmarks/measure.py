@@ -76,8 +76,12 @@ def measured(
                     process.kill()
                     break
                 time.sleep(0.02)
-        if status:
-            return {"status": status, "seconds": limit, "peak_mib": most / MEBIBYTE}
+        took, peak = time.perf_counter() - started, most / MEBIBYTE
+        if status == "limit":
+            return {"status": status, "seconds": limit, "peak_mib": peak}
+        if status == "memory":
+            reason = "ended before it had taken all of the machine's memory"
+            return {"status": status, "reason": reason, "seconds": took, "peak_mib": peak}
         output.seek(0)
         errors.seek(0)
         lines = output.read().splitlines()

@@ -63,8 +63,7 @@ def _order(run: Run) -> tuple[int, float]:
 
 def _method(run: Run, ours: Run | None) -> list[str]:
     if run["status"] not in ("ok", "limit"):
-        known = {"memory": "ended before it had taken all of the machine's memory"}
-        reason = str(run.get("reason", known.get(run["status"], "-"))).replace("|", "/")
+        reason = str(run.get("reason", "-")).replace("|", "/")
         return [run["method"], "–", "–", f"{run['status']}: {reason}", *["–"] * 6]
     over = "> " if run["status"] == "limit" else ""
     ratios = ["–", "–"]

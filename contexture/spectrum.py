@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from scipy import sparse
 
 from contexture.contexts.base import Rows
 from contexture.errors import InputError
@@ -123,9 +124,13 @@ class Spectrum:
             raise InputError(f"row {empty[0]} puts no weight on any context value known here.")
         r = self.right.shape[1]
         values = self.singular_values[:r]
+        # Normalised before it is rounded: what is left of a row may be very small.
+        if isinstance(rows, np.ndarray):
+            law: Rows = rows / mass[:, None]
+        else:
+            law = sparse.csr_array(sparse.diags_array(1.0 / mass) @ rows)
         with np.errstate(divide="ignore", invalid="ignore"):
-            means = rows.astype(self.right.dtype, copy=False) @ self.right
-            means /= mass[:, None].astype(means.dtype)
+            means = law.astype(self.right.dtype, copy=False) @ self.right
             means /= values.astype(means.dtype)
             return np.asarray(means)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -101,3 +103,12 @@ def test_text_ids_of_references() -> None:
     features = Features.from_array(np.random.default_rng(0).normal(size=(30, 2)), ids)
     found = decompose(features, Knn(k=3, reference=12))
     assert set(found.context_values.tolist()) <= set(ids.tolist())
+
+
+def test_a_row_that_lost_nearly_all_its_mass_is_extended_in_single_precision_too(
+    spectrum: Spectrum,
+) -> None:
+    single = replace(spectrum, right=spectrum.right.astype(np.float32))
+    row = np.random.default_rng(1).dirichlet(np.full(6, 0.4), size=1)
+    for rows in (row * 1e-60, sparse.csr_array(row * 1e-60)):
+        np.testing.assert_allclose(single.extend(rows), spectrum.extend(row), rtol=1e-4)

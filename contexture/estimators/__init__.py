@@ -108,7 +108,7 @@ def decompose_operator(
 ) -> Spectrum:
     """Spectrum of an operator.
 
-    Where one side is short (up to 1500, or 4000 if P is dense) or most values are wanted, by a Gram
+    Where one side is short (up to 1500, or 5000 if P is dense) or most values are wanted, by a Gram
     matrix, to machine precision; else by block Lanczos, to `tolerance`
     (`Spectrum.numerical_error` says what was reached).
 
@@ -144,9 +144,12 @@ def decompose_operator(
     Raises
     ------
     InputError
-        If rank, tolerance or seed is out of range, or there is nothing to be associated.
+        If rank, tolerance, seed or route is out of range, or there is nothing to be associated.
     """
     _check(rank, tolerance, seed)
+    if route not in ("auto", "exact", "krylov"):
+        raise InputError(f"route is {route!r}; 'auto', 'exact' or 'krylov' is needed.")
+    exact.require_two(operator)
     if exact.needs_gram(operator, rank) if route == "auto" else route == "exact":
         spectrum = exact.exact_spectrum(operator, rank)
         kept = spectrum.rank if functions is None else functions

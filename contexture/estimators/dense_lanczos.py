@@ -7,22 +7,27 @@ and BLAS-3 is fastest on wide blocks: `contexture.estimators.kernel_lanczos` ser
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs
-from contexture.estimators.kernel_ritz import refined
+from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.products import SLICE_ROWS, BlockProducts
 from contexture.estimators.solution import FLOORS, SINGLE_LIMIT, Settings, Solution
-from contexture.inputs import Floats
+from contexture.inputs import FloatArray, Floats, IntArray
 from contexture.operator import ExpectationOperator
 
 ROUNDING = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-12}
 """Of an s_i², added to every bound."""
 
 _ONES = 1e-4
-"""Values so near to 1 are computed again in float64, so that those equal to 1 can be told."""
+"""Values so near to 1 are computed again in float64, so that those equal to 1 can be told.
+
+The vectors stay those of float32: parts that are joined fainter than its rounding may still count
+as one.
+"""
 
 
 class DenseProducts:
@@ -64,17 +69,19 @@ class DenseProducts:
 
 
 def solve_dense(
-    operator: ExpectationOperator, count: int, settings: Settings
+    operator: ExpectationOperator, count: int, settings: Settings, labels: IntArray
 ) -> tuple[DenseProducts, Solution] | None:
     """Solve for the top of G on the smaller side, in float32 where that is enough.
 
     Parameters
     ----------
     operator : ExpectationOperator
-        Dense, in memory, of one connected part.
+        Dense, in memory.
     count : int
-        Values wanted, below the smaller side.
+        Values wanted beside those that are 1 for the connected parts.
     settings : Settings
+    labels : ndarray of int of shape (side,)
+        Connected part of each entry of the smaller side.
 
     Returns
     -------
@@ -83,31 +90,52 @@ def solve_dense(
     """
     n, m = operator.shape
     side = min(n, m)
-    trivial = np.sqrt(operator.context_weights if m <= n else operator.input_weights)
-    tell = settings.progress
-    for dtype in map(np.dtype, (np.float32, np.float64)):
-        if dtype == np.float32 and settings.tolerance < SINGLE_LIMIT:
-            continue
-        limit = min(side - 1, 4 * count + 2 * BLOCK)
-        if settings.memory is not None:
-            limit = min(limit, settings.memory // (side * dtype.itemsize))
-        if limit < min(side - 1, count + extra(count) + 2 * BLOCK):
-            return None
-        products, rounding = DenseProducts(operator, dtype), ROUNDING[dtype]
-        pairs = top_pairs(
-            products.gram,
-            trivial,
-            count,
-            max(settings.tolerance - rounding, settings.tolerance / 2),
-            dtype,
-            seed=settings.seed,
-            limit=limit,
-            progress=None if tell is None else lambda used, _: tell(used, limit),  # noqa: B023
-        )
-        if dtype == np.float64 or pairs.errors.max() + rounding <= settings.tolerance:
+    trivial = np.zeros((side, int(labels.max()) + 1))
+    trivial[np.arange(side), labels] = np.sqrt(
+        operator.context_weights if m <= n else operator.input_weights
+    )
+    trivial /= np.linalg.norm(trivial, axis=0)
+    free = side - trivial.shape[1]
+    kinds = (np.float32, np.float64) if settings.tolerance >= SINGLE_LIMIT else (np.float64,)
+    found: tuple[DenseProducts, TopPairs] | None = None
+    for dtype in map(np.dtype, kinds):
+        found = None  # the other M makes room first
+        found = _attempt(operator, trivial, min(count, free), settings, dtype)
+        if found is None or found[1].errors.max() + ROUNDING[dtype] <= settings.tolerance:
             break
+    if found is None:
+        return None
+    products, pairs = found
     ones = int(np.sum(pairs.values > 1 - _ONES))
     if ones and dtype == np.float32:
         pairs = refined(products.gram, trivial, pairs, ones)
-    errors = pairs.errors + rounding
+    errors = pairs.errors + ROUNDING[dtype]
     return products, Solution(pairs.values, errors, pairs.vectors, FLOORS[dtype], dtype)
+
+
+def _attempt(
+    operator: ExpectationOperator,
+    trivial: FloatArray,
+    count: int,
+    settings: Settings,
+    dtype: np.dtype[Any],
+) -> tuple[DenseProducts, TopPairs] | None:
+    """Solve in one type, if the basis fits."""
+    side, free = len(trivial), len(trivial) - trivial.shape[1]
+    limit = min(free, 4 * count + 2 * BLOCK)
+    if settings.memory is not None:
+        limit = min(limit, settings.memory // (side * dtype.itemsize))
+    if limit < min(free, count + extra(count) + 2 * BLOCK):
+        return None
+    products, tell = DenseProducts(operator, dtype), settings.progress
+    pairs = top_pairs(
+        products.gram,
+        trivial,
+        count,
+        max(settings.tolerance - ROUNDING[dtype], settings.tolerance / 2),
+        dtype,
+        seed=settings.seed,
+        limit=limit,
+        progress=None if tell is None else lambda used, _: tell(used, limit),
+    )
+    return products, pairs

@@ -32,7 +32,7 @@ NOISE_FLOOR = 1e-10
 GRAM_LIMIT = 1500
 """Smaller side of a sparse part up to which its Gram matrix is formed; above: block Lanczos."""
 
-DENSE_SIDE = 4000
+DENSE_SIDE = 5000
 """The same for a dense operator."""
 
 
@@ -57,10 +57,7 @@ def exact_spectrum(operator: ExpectationOperator, rank: int = 512) -> Spectrum:
     """
     operator = operator.in_memory()
     n, m = operator.shape
-    if min(n, m) < 2:
-        raise InputError(
-            f"the operator has {n} input(s) and {m} context value(s); two of each are needed."
-        )
+    require_two(operator)
     M = operator.normalised()
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     wanted = min(rank, min(n, m) - 1)
@@ -119,6 +116,21 @@ def _count_ones(M: FloatArray, values: FloatArray) -> int:
     # All that were wanted are 1, so there may be more.
     G = M @ M.T if M.shape[0] <= M.shape[1] else M.T @ M
     return len(linalg.eigvalsh(G, subset_by_value=(1 - NOISE_FLOOR, np.inf)))
+
+
+def require_two(operator: ExpectationOperator) -> None:
+    """Refuse an operator in which nothing can be associated.
+
+    Raises
+    ------
+    InputError
+        If there is only one input or one context value.
+    """
+    n, m = operator.shape
+    if min(n, m) < 2:
+        raise InputError(
+            f"the operator has {n} input(s) and {m} context value(s); two of each are needed."
+        )
 
 
 def needs_gram(operator: ExpectationOperator, rank: int) -> bool:

@@ -55,10 +55,10 @@ def top_pairs(
     ----------
     gram : callable
         V ↦ G V, shape (side, w).
-    trivial : ndarray of shape (side,)
-        Unit eigenvector to the eigenvalue 1, deflated.
+    trivial : ndarray of shape (side,) or (side, parts)
+        Orthonormal eigenvectors to the eigenvalue 1, deflated.
     count : int
-        Eigenpairs wanted, below ``side``.
+        Eigenpairs wanted beside them, at most as many as there are.
     tolerance : float
         Wanted bound of the errors.
     dtype : float32 or float64
@@ -94,13 +94,13 @@ class _Lanczos:
         limit: int | None,
         progress: Callable[[int, float], None] | None,
     ) -> None:
-        side = len(trivial)
+        self.trivial = trivial.reshape(len(trivial), -1).astype(dtype)
+        side, self.free = len(trivial), len(trivial) - self.trivial.shape[1]
         self.gram, self.count, self.tolerance, self.progress = gram, count, tolerance, progress
-        self.trivial = trivial.astype(dtype)[:, None]
-        self.block = min(block, side - 1)
-        self.kept = min(count + extra(count), side - 1)
+        self.block = min(block, self.free)
+        self.kept = min(count + extra(count), self.free)
         wanted = limit or 4 * count + 2 * self.block
-        self.limit = min(max(wanted, self.kept + 2 * self.block), side - 1)
+        self.limit = min(max(wanted, self.kept + 2 * self.block), self.free)
         self.Q = np.empty((side, self.limit), dtype, order="F")
         self.H = np.zeros((self.limit, self.limit))
         self.used, self.products = 0, 0
@@ -170,7 +170,7 @@ class _Lanczos:
             lengths = np.sqrt(np.maximum(lengths, 0.0))
             large = lengths > self.floor
             # No more than the space has left: what is beyond it is rounding, how long so ever.
-            large[: max(0, len(lengths) - (len(W) - 1 - self.used))] = False
+            large[: max(0, len(lengths) - (self.free - self.used))] = False
             turn, lengths = turn[:, large], lengths[large]
             W = W @ (turn / lengths).astype(W.dtype)
             B = (lengths[:, None] * turn.T) @ B

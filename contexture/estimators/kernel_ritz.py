@@ -78,7 +78,8 @@ def refined(
 ) -> TopPairs:
     """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
     V = pairs.vectors[:, :ones].astype(np.float64)
-    V -= np.outer(trivial, trivial @ V)
+    known = trivial.reshape(len(trivial), -1)
+    V -= known @ (known.T @ V)
     V = np.linalg.qr(V)[0]
     W = gram(np.ascontiguousarray(V))
     H = V.T @ W

@@ -227,7 +227,8 @@ def _advice(plan: ContextPlan, machine: Machine) -> str:
     enough = gibibytes(machine.memory_for(plan.memory_bytes))
     more = f"or give the workers more memory, {enough} for each thread"
     searched = plan.search_bytes == plan.memory_bytes
-    if plan.route == "krylov" and not searched:
+    dense = plan.nonzeros == plan.rows * plan.columns
+    if plan.route == "krylov" and not searched and not dense:
         return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
     if isinstance(plan.resolved, ReferenceContext):
         if plan.columns < plan.rows:

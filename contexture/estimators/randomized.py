@@ -50,7 +50,7 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     wanted = min(rank, min(n, m) - 1)
     in_memory = isinstance(operator.blocks, tuple | list)
     P = operator.conditional() if in_memory else None
-    is_dense = isinstance(P, np.ndarray)
+    is_dense, refined = isinstance(P, np.ndarray), False
     if isinstance(P, sparse.csr_array):
         parts, of_x, of_a = connected_parts(P)
     else:
@@ -61,14 +61,15 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     order: IntArray | None = None
     if wanted > ones:
         count, dense = wanted - ones, None
-        if is_dense and parts == 1:
+        if is_dense:
             # Before the crew holds BLAS to one thread.
-            dense = solve_dense(operator, count, settings)
+            dense = solve_dense(operator, count, settings, of_a if m <= n else of_x)
         with Crew() as crew:
             if isinstance(P, sparse.csr_array):
                 found, order = _solve_parts(operator, (of_x, of_a), parts, count, settings, crew)
             elif dense is not None:
                 found = [_right_of(*dense, None)]
+                dense, refined = None, True  # M is as large as P
             else:
                 found = [_solve_blocks(operator, (of_x, of_a), parts, count, settings, crew)]
     methods = {f.method for f in found}
@@ -100,8 +101,9 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
             vectors[where, g] = f.right[:, q]
     vectors /= root_a[:, None].astype(dtype)
     vectors[:, eigenvalues == 0] = np.nan
-    # Dense weights may join parts as faintly as rounding: those are told by their values.
-    nearly = int(np.sum(eigenvalues[ones:] > 1 - exact.NOISE_FLOOR)) if is_dense else 0
+    # Dense weights may join parts as faintly as rounding: those are told by their values, where
+    # these are known so well.
+    nearly = int(np.sum(eigenvalues[ones:] > 1 - exact.NOISE_FLOOR)) if refined else 0
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
     left = np.empty((n, kept if settings.left_functions else 0), dtype)
     covariance = covariance_of(operator, eigenvalues, vectors, precision, left, order)

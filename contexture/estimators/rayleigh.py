@@ -88,7 +88,7 @@ def polish(
         Values and bounds now.
     """
     (values, errors), before = known, np.inf
-    while tolerance < errors.max() < before / 2:
+    while filter.degree > 1 and tolerance < errors.max() < before / 2:
         before = float(errors.max())
         lifted = filter.at(values[values > filter.cut]).astype(basis.dtype)
         for a in range(0, len(lifted), WIDTH):
@@ -118,7 +118,7 @@ def find_missed(
         return None
     X = space.draw(min(PROBE, free), basis.dtype)
     for step in range(PROBE_STEPS + 1):
-        # Once is enough but at the end: the filter lifts what rounding lets in to 1e-3 at most.
+        # Once is enough but at the end: what rounding lets in is small again after the next filter.
         for _ in range(1 if step < PROBE_STEPS else 2):
             basis.subtract(X, basis.inner(X))
         X, _ = orthonormalise(space.clean(X), 0.0, space.crew)

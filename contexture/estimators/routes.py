@@ -116,10 +116,11 @@ def _check(route: str, context: Context, extent: Extent, drawn: bool) -> None:
             f"a {context.kind} context; choose 'krylov', or leave the route out."
         )
     if route == "distributed" and not extent.sparse:
+        free = ", 'matrix-free'" if isinstance(context, Rbf) else ""
         raise ContextError(
             f"context '{context.label}': route 'distributed' is for sparse operators, and that of "
-            f"a {context.kind} context is dense; choose 'krylov', 'exact' or 'matrix-free', or "
-            "leave the route out."
+            f"a {context.kind} context is dense; choose 'krylov'{free} or 'exact', or leave the "
+            "route out."
         )
 
 
@@ -196,9 +197,9 @@ def costs_of(
         solver, read = number * side * (2 * basis + 512), passes * _FLOAT * n * D
         work = passes * n * m * (2.0 * D + 20 + 2 * WIDE)
     elif not extent.sparse:
-        # P, and M in the type of the products; wide blocks without a filter.
+        # P and M, which is float64 where float32 did not do; wide blocks without a filter.
         basis = min(side, 4 * rank + 2 * WIDE)
-        passes, matrices = 2.0 * basis / WIDE, stored + number * n * m
+        passes, matrices = 2.0 * basis / WIDE, 2 * stored
         solver_bytes = number * side * basis
         solver, read = solver_bytes + number * side * 4 * WIDE, passes * stored
         after, functions = 2 * number * rank * m + _FLOAT * left * (n + m), 0

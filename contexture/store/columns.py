@@ -44,10 +44,10 @@ def write_column(
     attributes: dict[str, Any],
 ) -> None:
     """Write an array over ``sample`` from blocks that come in order."""
-    array, start = _column(group, name, n, dtype, attributes), 0
+    column = _Column(group, name, n, dtype, attributes)
     for block in blocks:
-        array[start : start + len(block)] = block
-        start += len(block)
+        column.add(block)
+    column.end()
 
 
 def write_targets(group: zarr.Group, corpus: Corpus, targets: tuple[TargetColumn, ...]) -> str:
@@ -58,32 +58,50 @@ def write_targets(group: zarr.Group, corpus: Corpus, targets: tuple[TargetColumn
     CorpusError
         If a numeric target is infinite.
     """
-    arrays, digests, observed = [], [], [0] * len(targets)
+    columns, digests, observed = [], [], [0] * len(targets)
     for t in targets:
         dtype = "int64" if t.kind == "class" else "float64"
         attributes = {"name": t.name, "kind": t.kind, "levels": list(t.levels)}
-        arrays.append(_column(group, f"target {slug(t.name)}", corpus.rows, dtype, attributes))
+        columns.append(_Column(group, f"target {slug(t.name)}", corpus.rows, dtype, attributes))
         digests.append(hashlib.sha256(json.dumps([t.name, t.kind, t.levels]).encode()))
-    start = 0
     for block in corpus.target_blocks(targets):
         for i, values in enumerate(block):
-            arrays[i][start : start + len(values)] = values
+            columns[i].add(values)
             digests[i].update(np.ascontiguousarray(values).tobytes())
             observed[i] += TargetColumn.observed(values)
-        start += len(block[0])
-    for array, seen in zip(arrays, observed, strict=True):
-        array.attrs["observed"] = seen
+    for column, seen in zip(columns, observed, strict=True):
+        column.end()
+        column.array.attrs["observed"] = seen
     return hashlib.sha256("".join(d.hexdigest() for d in digests).encode()).hexdigest()[:16]
 
 
-def _column(
-    group: zarr.Group, name: str, n: int, dtype: str, attributes: dict[str, Any]
-) -> zarr.Array[Any]:
-    return group.create_array(
-        name,
-        shape=(n,),
-        chunks=(min(COLUMN_ROWS, n),),
-        dtype=dtype,
-        dimension_names=("sample",),
-        attributes=attributes,
-    )
+class _Column:
+    """An array over ``sample`` that is written in whole chunks, whatever blocks come."""
+
+    def __init__(
+        self, group: zarr.Group, name: str, n: int, dtype: str, attributes: dict[str, Any]
+    ) -> None:
+        self.array: zarr.Array[Any] = group.create_array(
+            name,
+            shape=(n,),
+            chunks=(min(COLUMN_ROWS, n),),
+            dtype=dtype,
+            dimension_names=("sample",),
+            attributes=attributes,
+        )
+        self._start, self._waiting = 0, np.zeros(0, dtype)
+
+    def add(self, block: Values) -> None:
+        """Take the values of the next rows."""
+        self._waiting = np.concatenate([self._waiting, block])
+        whole = len(self._waiting) // self.array.chunks[0] * self.array.chunks[0]
+        self._write(whole)
+
+    def end(self) -> None:
+        """Write what is left."""
+        self._write(len(self._waiting))
+
+    def _write(self, count: int) -> None:
+        if count:
+            self.array[self._start : self._start + count] = self._waiting[:count]
+            self._start, self._waiting = self._start + count, self._waiting[count:].copy()

@@ -9,12 +9,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
+import zarr
 
 from contexture.corpus import Corpus, Target
 from contexture.errors import CorpusError, StoreError
 from contexture.features import Recipe
 from contexture.inputs import Features, FloatArray
-from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
+from contexture.store.base import Store, array_of, as_labels, slug, storage_errors
 from contexture.store.columns import Piecewise, names_of, pieces, write_column, write_targets
 
 
@@ -70,6 +71,10 @@ def write_features(
         return key
     recipe = recipe or Recipe.fit(corpus)
     path = f"features/{key}"
+    if has_features(store, key):
+        # Runs refer to them: they stay unless there will be others.
+        for _ in corpus.target_blocks(corpus.target_columns()):
+            pass
     with storage_errors(store.url):
         store.remove(path)
         group = store.group(path)
@@ -161,9 +166,7 @@ def read_features(store: Store, key: str) -> Features:
         If they are not there, or not whole.
     """
     path = f"features/{key}"
-    group = store.find(path)
-    if group is None or not group.attrs.get("complete", False):
-        raise StoreError(f"the store '{store.url}' holds no features '{key}'.")
+    group = _whole(store, key)
     names, n = array_of(group, "sample"), int(array_of(group, "X").shape[0])
     equal = bool(group.attrs.get("equal_weights", False))
     return Features(
@@ -219,6 +222,17 @@ def read_targets(store: Store, key: str, rows: slice = slice(None)) -> tuple[Tar
 
 def _targets(store: Store, key: str) -> list[Any]:
     # Not through xarray: opening a dataset reads the names of all rows.
-    group = store.group(f"features/{key}")
-    names = attributes_of(group).get("targets", [])
-    return [array_of(group, f"target {slug(str(name))}") for name in names]
+    group = _whole(store, key)
+    return [array_of(group, f"target {slug(str(name))}") for name in _listed(group, "targets")]
+
+
+def _listed(group: zarr.Group, attribute: str) -> list[Any]:
+    found = group.attrs.get(attribute, [])
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def _whole(store: Store, key: str) -> zarr.Group:
+    group = store.find(f"features/{key}")
+    if group is None or not group.attrs.get("complete", False):
+        raise StoreError(f"the store '{store.url}' holds no features '{key}'.")
+    return group

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from contexture import ExpectationOperator, decompose_operator
+from contexture.errors import InputError
 from contexture.estimators import exact
 from contexture.estimators.dense_lanczos import DenseProducts, solve_dense
 from contexture.estimators.exact import exact_spectrum
@@ -57,6 +58,18 @@ def test_the_route_can_be_overruled() -> None:
     assert decompose_operator(short, 10, route="krylov").method.startswith("block Lanczos")
 
 
+def test_a_route_that_there_is_not() -> None:
+    with pytest.raises(InputError, match="route is 'exakt'; 'auto', 'exact' or 'krylov' is needed"):
+        decompose_operator(operator(20, 10), 3, route="exakt")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("route", ["auto", "exact", "krylov"])
+def test_nothing_to_be_associated(route: str) -> None:
+    alone = ExpectationOperator.from_conditional(np.ones((5, 1)))
+    with pytest.raises(InputError, match="5 input.s. and 1 context value.s.; two of each"):
+        decompose_operator(alone, 3, route=route)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("shape", [(90, 60), (60, 90)])
 @pytest.mark.parametrize("held", [np.float32, np.float64])
 @pytest.mark.parametrize("given", [np.float32, np.float64])
@@ -74,7 +87,7 @@ def test_products_are_those_of_the_blocks(shape: tuple[int, int], held: type, gi
 def test_a_basis_without_room_is_left_to_the_solver_that_has_a_disk() -> None:
     whole = operator(700, 600)
     small = Settings(1e-5, memory=600 * 4 * 100)
-    assert solve_dense(whole, 20, small) is None
+    assert solve_dense(whole, 20, small, np.zeros(600, int)) is None
     found = decompose_operator(whole, 20, memory=600 * 4 * 100, route="krylov")
     expected = exact_spectrum(whole, 20)
     np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, atol=1e-5)
@@ -89,6 +102,18 @@ def test_parts_that_are_joined_as_faintly_as_rounding_are_counted() -> None:
     found = decompose_operator(whole, 20, route="krylov")
     assert found.components == exact_spectrum(whole, 20).components == 2
     np.testing.assert_allclose(found.eigenvalues[0], 1.0, atol=1e-10)
+
+
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-10])
+def test_parts_are_taken_out_whole(tolerance: float) -> None:
+    first, second = operator(300, 200).conditional(), operator(250, 260).conditional()
+    P = np.block([[first, np.zeros((300, 260))], [np.zeros((250, 200)), second]])
+    whole = ExpectationOperator.from_conditional(P)
+    found = decompose_operator(whole, 40, tolerance, route="krylov")
+    expected = exact_spectrum(whole, 40)
+    assert found.components == expected.components == 2
+    np.testing.assert_allclose(found.eigenvalues, expected.eigenvalues, atol=tolerance)
+    assert found.eigenvalues[0] == 1.0 > found.eigenvalues[1]
 
 
 def test_progress_is_told() -> None:

@@ -152,6 +152,27 @@ def test_a_basis_that_does_not_fit_goes_to_disk() -> None:
     assert choose_route(context, extent, 512, Estimation(), None) == "krylov"
 
 
+def test_a_dense_operator_holds_its_matrix_twice_and_a_wide_basis() -> None:
+    extent = Extent(20_000, 20_000, 4 * 10**8, False, 1.0)
+    found = costs_of("krylov", extent, D=16, rank=512, left=0)
+    assert found.solver_bytes == 4 * 20_000 * (4 * 512 + 2 * 128)
+    assert found.memory_bytes > 2 * found.disk_bytes + found.solver_bytes
+    assert found.disk_bytes == 8 * 4 * 10**8
+    exactly = costs_of("exact", extent, D=16, rank=512, left=0)
+    assert found.memory_bytes < exactly.memory_bytes
+    assert found.work < exactly.work
+
+
+def test_nobody_is_sent_to_a_route_that_is_refused() -> None:
+    plan = plan_context(MaskedRbf(gamma=1), 20_000, 10)
+    assert plan.route == "krylov"
+    message = refused(plan, 2 * GIB)
+    assert "distributed" not in message
+    assert "give the context a 'reference' of a few thousand rows" in message
+    with pytest.raises(ContextError, match="choose 'krylov' or 'exact', or leave the route out"):
+        route(MaskedRbf(gamma=1), 1000, route="distributed")
+
+
 def refused(plan: ContextPlan, memory: int) -> str:
     with pytest.raises(TooLargeError) as caught:
         require_room([plan], Machine(memory))

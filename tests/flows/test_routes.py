@@ -102,7 +102,7 @@ def test_products_on_all_workers(configuration: Path, tmp_path: Path) -> None:
     one, two = (found.spectrum("graph-edges") for found in (spread, rows))
     np.testing.assert_array_equal(one["sample"], two["sample"])
     np.testing.assert_array_equal(one["context_value"], two["context_value"])
-    np.testing.assert_allclose(one["left"][:, :5], two["left"][:, :5], atol=1e-6)
+    np.testing.assert_allclose(one["left"][:, :5], two["left"][:, :5], atol=2e-5)
     # An operator that is there in the order of the corpus is as good.
     again = run(configuration, tmp_path / "rows.zarr", contexts, route="distributed")
     assert not [

@@ -161,6 +161,28 @@ def test_nothing_is_left_of_a_target_that_cannot_be_used(tmp_path: Path, store: 
     assert store.find(f"features/{features_key(source, 8)}") is None
 
 
+def test_features_that_are_there_outlive_a_corpus_that_cannot_be_read(
+    tmp_path: Path, store: Store
+) -> None:
+    source = corpus(tmp_path)
+    key = write_features(store, source, 8)
+    before = read_features(store, key).fingerprint
+    path = tmp_path / "corpus.csv"
+    path.write_text(path.read_text(encoding="utf-8").replace("cat", "cow", 1), encoding="utf-8")
+    (tmp_path / "other").mkdir()
+    recipe = cx.Recipe.fit(corpus(tmp_path / "other"))
+    with pytest.raises(CorpusError, match="changed"):
+        write_features(store, source, 8, force=True, recipe=recipe)
+    assert read_features(store, key).fingerprint == before
+
+
+@pytest.mark.parametrize("read", [read_targets, count_observed])
+def test_targets_of_unknown_features(store: Store, read: Any) -> None:
+    with pytest.raises(StoreError, match="holds no features 'abc'"):
+        read(store, "abc")
+    assert store.find("features/abc") is None
+
+
 def test_partitions_and_pieces_change_nothing(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
