@@ -45,18 +45,18 @@ class TargetColumn:
         Raises
         ------
         CorpusError
-            If a number is infinite.
+            If a number is infinite, one that stands for a class as well.
         """
+        if column.dtype == np.float64:
+            infinite = np.flatnonzero(np.isinf(column.to_numpy()))
+            if infinite.size:
+                raise CorpusError(
+                    f"target {self.name!r} is infinite in row {column.index[infinite[0]]}; correct "
+                    "it, or leave it empty to mark it as missing"
+                )
         if self.kind == "class":
             return pd.Index(self.keys).get_indexer(pd.Index(_plain(column))).astype(np.int64)
-        values = numbers(column)
-        infinite = np.flatnonzero(np.isinf(values))
-        if infinite.size:
-            raise CorpusError(
-                f"target {self.name!r} is infinite in row {column.index[infinite[0]]}; correct "
-                "it, or leave it empty to mark it as missing"
-            )
-        return values
+        return numbers(column)
 
     @staticmethod
     def observed(values: np.ndarray[Any, Any]) -> int:

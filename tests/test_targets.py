@@ -36,7 +36,10 @@ def test_observed_values_are_counted() -> None:
     assert TargetColumn.observed(np.array([0, -1, 3])) == 2
 
 
-def test_an_infinite_number_is_named_by_its_row_in_the_corpus() -> None:
+@pytest.mark.parametrize(
+    "target", [TargetColumn("y", "number"), TargetColumn("y", "class", (0.5, np.inf))]
+)
+def test_an_infinite_number_is_named_by_its_row_in_the_corpus(target: TargetColumn) -> None:
     column = pd.Series([0.5, np.inf], index=[40, 41])
     with pytest.raises(CorpusError, match="target 'y' is infinite in row 41; correct it, or leave"):
-        TargetColumn("y", "number").values(column)
+        target.values(column)

@@ -15,7 +15,7 @@ from contexture.corpus import Corpus, Target
 from contexture.errors import CorpusError, StoreError
 from contexture.features import Recipe
 from contexture.inputs import Features, FloatArray
-from contexture.store.base import Store, array_of, as_labels, slug, storage_errors
+from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
 from contexture.store.columns import Piecewise, names_of, pieces, write_column, write_targets
 
 
@@ -223,12 +223,8 @@ def read_targets(store: Store, key: str, rows: slice = slice(None)) -> tuple[Tar
 def _targets(store: Store, key: str) -> list[Any]:
     # Not through xarray: opening a dataset reads the names of all rows.
     group = _whole(store, key)
-    return [array_of(group, f"target {slug(str(name))}") for name in _listed(group, "targets")]
-
-
-def _listed(group: zarr.Group, attribute: str) -> list[Any]:
-    found = group.attrs.get(attribute, [])
-    return list(found) if isinstance(found, list | tuple) else []
+    names = attributes_of(group).get("targets", [])
+    return [array_of(group, f"target {slug(str(name))}") for name in names]
 
 
 def _whole(store: Store, key: str) -> zarr.Group:
