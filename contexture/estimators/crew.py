@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from contexture.estimators.intrinsics import CACHE_LINE
 from contexture.inputs import Floats
 
 Item = TypeVar("Item")
@@ -41,6 +42,8 @@ _LEAST_WORK = 4e6
 _AHEAD = 2
 """Pieces begun per thread before the result of the first is taken: bounds what is held."""
 
+_WIDE = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
 LARGE_PROBLEM = 2000
 """Side of a dense eigenproblem from which the threads of BLAS are worth their spinning."""
 
@@ -57,11 +60,38 @@ def blas_threads() -> int:
     return max(pools, default=1)
 
 
+@cache
+def wide_vectors() -> bool:
+    """Whether BLAS works on vectors of 512 bits here: what is fast depends on it."""
+    return any(pool.get("architecture") in _WIDE for pool in _controller().info())
+
+
 def panels_of(side: int) -> list[slice]:
     """Cut rows into panels of about equal size, whatever the number of threads."""
     rows = int(np.clip(-(-side // PANELS), LEAST_ROWS, PANEL_ROWS))
     rows = -(-side // -(-side // rows))
     return [slice(i, min(i + rows, side)) for i in range(0, side, rows)]
+
+
+def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
+    """Give an array of any content that begins where a line of the cache does.
+
+    Elsewhere, a row of 32 numbers in float32 lies on three lines, not on two, and whoever gathers
+    rows reads half as much again.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.empty(size + CACHE_LINE, np.uint8)
+    first = -room.ctypes.data % CACHE_LINE
+    array: Floats = room[first : first + size].view(dtype).reshape(shape)
+    return array
+
+
+def _is_whole(array: Floats) -> bool:
+    """Whether an array is no part of another one that somebody may still use."""
+    room = array.base
+    if not array.flags.c_contiguous:
+        return False
+    return room is None or (room.dtype == np.uint8 and room.nbytes == array.nbytes + CACHE_LINE)
 
 
 class Crew:
@@ -97,12 +127,12 @@ class Crew:
         for i, array in enumerate(self._free):
             if array.shape == shape and array.dtype == dtype:
                 return self._free.pop(i)
-        return np.empty(shape, dtype)
+        return aligned(shape, dtype)
 
     def give(self, *arrays: Floats) -> None:
         """Take back arrays that nobody uses anymore."""
         if self._open:
-            whole = [a for a in arrays if a.base is None and a.flags.c_contiguous]
+            whole = [a for a in arrays if _is_whole(a)]
             self._free = [*whole, *self._free][:_KEPT]
 
     def each(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from contexture.estimators.crew import ALONE, LARGE_PROBLEM, Crew, blas_threads, panels_of
+from contexture.estimators.intrinsics import CACHE_LINE
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -64,12 +65,25 @@ def test_arrays_are_used_again_while_open() -> None:
         assert crew.take((3, 4), np.float32) is not first
         assert crew.take((4, 3), np.float32) is first
         assert crew.take((4, 3), np.float32) is not first
-        crew.give(first[1:], first.T)  # parts of something else are nobody's to give
-        assert crew.take((3, 3), np.float32).base is None
+        part = first[1:]
+        crew.give(part, first.T)  # parts of something else are nobody's to give
+        assert not np.shares_memory(crew.take((3, 3), np.float32), part)
+        assert not np.shares_memory(crew.take((3, 4), np.float32), first)
         crew.give(first)
     assert crew.take((4, 3), np.float32) is not first
     crew.give(first)
     assert crew.take((4, 3), np.float32) is not first
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (1001, 32)])
+def test_arrays_begin_on_a_line_of_the_cache(shape: tuple[int, int], dtype: type) -> None:
+    array = ALONE.take(shape, dtype)
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    assert array.ctypes.data % CACHE_LINE == 0
 
 
 @pytest.mark.parametrize("side", [1, 1000, 5000, 20_000, 100_001])
