@@ -12,7 +12,7 @@ that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come fro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -113,15 +113,12 @@ class KernelProducts:
 
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
-        total = np.zeros_like(V)
 
         def add(strip: Floats, rows: slice, own: Floats) -> None:
             del rows
             add_transposed(own, strip, strip @ V)
 
-        for part in self._accumulate(add, V.dtype, V.shape):
-            total += part
-        return total
+        return _sum_of(self._accumulate(add, V.dtype, V.shape[::-1])).T
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
@@ -129,8 +126,7 @@ class KernelProducts:
 
     def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
         """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
-        total = np.zeros_like(V)
-        sums = [np.zeros_like(V) for _ in range(self.threads)]
+        sums = [np.zeros(V.shape[::-1], V.dtype) for _ in range(self.threads)]
         along, across = self._sides
 
         def add(strip: Floats, part: slice, own: int) -> None:
@@ -139,9 +135,7 @@ class KernelProducts:
 
         for _ in self._strips(add, V.dtype, along[rows], across):
             pass
-        for part in sums:
-            total += part
-        return total
+        return _sum_of(sums).T
 
     def expectations(
         self, functions: Floats, rows: IntArray
@@ -173,7 +167,7 @@ class KernelProducts:
         def add(strip: Floats, rows: slice, own: Floats) -> None:
             own += strip.T @ strip
 
-        return np.asarray(np.sum(self._accumulate(add, np.float64, (side, side)), axis=0))
+        return np.asarray(_sum_of(self._accumulate(add, np.float64, (side, side))), np.float64)
 
     def conditional(self, rows: slice | npt.NDArray[np.integer[Any]]) -> FloatArray:
         """Rows of P over the context values kept, float64."""
@@ -247,3 +241,11 @@ class KernelProducts:
         yield from exponential_strips(
             work, along, across, dtype, self.strip_bytes, self.threads, progress
         )
+
+
+def _sum_of(parts: Sequence[Floats]) -> Floats:
+    """Add arrays up, in their order, into the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total

@@ -9,10 +9,12 @@ from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
+import numba
 import numpy as np
 import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
+from contexture.estimators.intrinsics import float32_of_bits
 from contexture.inputs import FloatArray, Floats
 
 STRIP_BYTES = 96 << 20
@@ -26,6 +28,14 @@ _LEAST_ROWS = 64
 
 _SMALLEST_EXPONENT = -85.0
 """Smaller entries are raised to e^-85: below stand numbers too small for fast products."""
+
+_LOG2_E = float(np.log2(np.e))
+_LOWEST, _HIGHEST = _SMALLEST_EXPONENT * _LOG2_E, 127.0
+_POWERS = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
+_C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
+    np.float32(c) for c in _POWERS.convert(kind=np.polynomial.Polynomial).coef
+)
+"""2^f for |f| <= 1/2, to 1e-8."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done so far in this pass and the rows in all."""
@@ -120,20 +130,21 @@ def exponential_strips(
     """
     columns = across.shape[1]
     height = strip_rows(strip_bytes, columns * np.dtype(dtype).itemsize)
+    single = np.dtype(dtype) == np.float32
+    if single:
+        across = across * _LOG2_E
 
     def fill(rows: slice, own: int) -> Result:
         strip = held[own][: rows.stop - rows.start]
-        points = along[rows]
-        wide, narrow = wide_tiles[own][: len(points)], narrow_tiles[own][: len(points)]
+        points, tile = along[rows], tiles[own][: rows.stop - rows.start]
         for start in range(0, columns, _TILE):
             part = slice(start, min(start + _TILE, columns))
-            width = part.stop - start
             # Rounding of an exponent is a relative error of its entry, and exponents are
             # differences of large numbers: float32 would cost 1e-5 and save a tenth.
-            exponents = np.matmul(points, across[:, part], out=wide[:, :width])
-            if narrow is not wide:
-                narrow[:, :width] = exponents
-                exponents = narrow[:, :width]
+            exponents = np.matmul(points, across[:, part], out=tile[:, : part.stop - start])
+            if single:
+                _raise_two(tile, strip, start, part.stop - start)
+                continue
             if exponents.min() < _SMALLEST_EXPONENT:
                 np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
             np.exp(exponents, out=strip[:, part])
@@ -141,11 +152,34 @@ def exponential_strips(
 
     each = range(threads)
     held = [np.empty((height, columns), dtype) for _ in each]
-    wide_tiles = [np.empty((height, _TILE)) for _ in each]
-    narrow_tiles: Sequence[Floats] = wide_tiles
-    if np.dtype(dtype) == np.float32:
-        narrow_tiles = [np.empty((height, _TILE), np.float32) for _ in each]
+    tiles = [np.empty((height, _TILE)) for _ in each]
     yield from in_threads(fill, len(along), height, threads, progress)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "nnan"})
+def _raise_two(exponents: Any, result: Any, start: Any, width: Any) -> None:
+    """Write 2^x of float64 exponents as float32 into columns from ``start`` on.
+
+    The whole part of x is the exponent of the result, a polynomial gives the rest: right to
+    1e-7, where to round x first and take NumPy's exponential costs 6e-7 and twice the time.
+    """
+    whole, rest = np.empty(width, np.float32), np.empty(width, np.float32)
+    for i in range(len(exponents)):
+        # Two loops, so that the second has numbers of 4 bytes only: more fit a vector.
+        for j in range(width):
+            x = exponents[i, j]
+            x = x if x > _LOWEST else _LOWEST
+            x = x if x < _HIGHEST else _HIGHEST
+            nearest = np.rint(x)
+            whole[j] = np.float32(nearest)
+            rest[j] = np.float32(x - nearest)
+        row = result[i, start : start + width]
+        for j in range(width):
+            f = rest[j]
+            power = (((((_C6 * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + _C0
+            # A float32 is 2^(e - 127), e in the bits above the 23 of its fraction.
+            bits = np.int32((whole[j] + np.float32(127)) * np.float32(8388608))
+            row[j] = power * float32_of_bits(bits)
 
 
 def strip_rows(strip_bytes: int, row_bytes: int) -> int:
@@ -159,8 +193,11 @@ def cached_rows(columns: int) -> int:
 
 
 def add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
-    """Add stripᵀ T to ``total`` in pieces, so that the temporary stays small."""
-    room = np.empty((min(_PIECE, len(total)), T.shape[1]), total.dtype)
-    for start in range(0, len(total), _PIECE):
-        part = slice(start, start + _PIECE)
-        total[part] += np.matmul(strip[:, part].T, T, out=room[: len(total[part])])
+    """Add Tᵀ strip to ``total`` in pieces, so that the temporary stays small.
+
+    This way round the product takes a tenth less time than stripᵀ T.
+    """
+    room = np.empty((T.shape[1], min(_PIECE, total.shape[1])), total.dtype)
+    for start in range(0, total.shape[1], _PIECE):
+        part = slice(start, min(start + _PIECE, total.shape[1]))
+        total[:, part] += np.matmul(T.T, strip[:, part], out=room[:, : part.stop - start])
