@@ -34,11 +34,18 @@ def describe() -> dict[str, Any]:
 
 def _processor() -> str:
     information = Path("/proc/cpuinfo")
-    if information.exists():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    if not information.exists():
+        return platform.processor() or platform.machine()
+    lines = (line.split(":", 1) for line in information.read_text().splitlines() if ":" in line)
+    found: dict[str, str] = {}
+    for name, value in lines:
+        found.setdefault(name.strip(), value.strip())
+    name = found.get("model name", platform.machine())
+    if "cpu family" in found and "model" in found:  # the name of a virtual one hides its age
+        name += f" (family {found['cpu family']}, model {found['model']})"
+    vectors = ["avx512f", "avx2", "avx"]
+    flags = found.get("flags", "").split()
+    return ", ".join([name, *[v for v in vectors if v in flags][:1]])
 
 
 def _version(name: str) -> str:
