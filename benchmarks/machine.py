@@ -40,8 +40,8 @@ def _processor() -> str:
     found: dict[str, str] = {}
     for name, value in lines:
         found.setdefault(name.strip(), value.strip())
-    name = found.get("model name", platform.machine())
-    if "cpu family" in found and "model" in found:  # the name of a virtual one hides its age
+    name = found.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in found and "model" in found:  # a virtual processor's name hides its age
         name += f" (family {found['cpu family']}, model {found['model']})"
     vectors = ["avx512f", "avx2", "avx"]
     flags = found.get("flags", "").split()

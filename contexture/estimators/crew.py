@@ -43,6 +43,7 @@ _AHEAD = 2
 """Pieces begun per thread before the result of the first is taken: bounds what is held."""
 
 _WIDE = ("SkylakeX", "Cooperlake", "SapphireRapids")
+"""Kernels of OpenBLAS for AVX-512; another BLAS counts as one without."""
 
 LARGE_PROBLEM = 2000
 """Side of a dense eigenproblem from which the threads of BLAS are worth their spinning."""
@@ -87,11 +88,15 @@ def aligned(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Floats:
 
 
 def _is_whole(array: Floats) -> bool:
-    """Whether an array is no part of another one that somebody may still use."""
+    """Whether an array has memory of its own, from here or from NumPy."""
     room = array.base
     if not array.flags.c_contiguous:
         return False
-    return room is None or (room.dtype == np.uint8 and room.nbytes == array.nbytes + CACHE_LINE)
+    return room is None or (
+        isinstance(room, np.ndarray)  # what came over a network may lie in a bytearray
+        and room.dtype == np.uint8
+        and room.nbytes == array.nbytes + CACHE_LINE
+    )
 
 
 class Crew:
@@ -132,8 +137,10 @@ class Crew:
     def give(self, *arrays: Floats) -> None:
         """Take back arrays that nobody uses anymore."""
         if self._open:
-            whole = [a for a in arrays if _is_whole(a)]
-            self._free = [*whole, *self._free][:_KEPT]
+            for array in arrays:
+                if _is_whole(array) and not any(np.may_share_memory(array, f) for f in self._free):
+                    self._free.insert(0, array)
+            del self._free[_KEPT:]
 
     def each(
         self, work: Callable[[Item], Result], items: Iterable[Item], size: float = np.inf

@@ -118,7 +118,7 @@ class KernelProducts:
             del rows
             add_transposed(own, strip, strip @ V)
 
-        return _sum_of(self._accumulate(add, V.dtype, V.shape[::-1])).T
+        return np.ascontiguousarray(_sum_of(self._accumulate(add, V.dtype, V.shape[::-1])).T)
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
@@ -135,7 +135,7 @@ class KernelProducts:
 
         for _ in self._strips(add, V.dtype, along[rows], across):
             pass
-        return _sum_of(sums).T
+        return np.ascontiguousarray(_sum_of(sums).T)
 
     def expectations(
         self, functions: Floats, rows: IntArray

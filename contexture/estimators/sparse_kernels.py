@@ -24,7 +24,7 @@ from contexture.inputs import FloatArray, Floats
 _TRANSPOSED_ROWS = 32
 
 _AHEAD = 18
-"""Entries by which the rows that they gather are asked for in advance."""
+"""How many entries in advance the rows of V are asked for."""
 
 _SOME = 16
 """Columns that are asked for where their number is not known."""
@@ -172,6 +172,8 @@ def _multiplier(fixed: int) -> Callable[..., None]:
                         + (x4 * V[j4, c] + x5 * V[j5, c])
                     )
                 q += 6
+            for p in range(q + _AHEAD, min(end + _AHEAD, len(indices))):
+                prefetch(V, indices[p], asked)
             while q + 2 <= end:
                 j0, j1, x0, x1 = indices[q], indices[q + 1], entries[q], entries[q + 1]
                 for c in range(width):

@@ -5,7 +5,15 @@ import threading
 import numpy as np
 import pytest
 
-from contexture.estimators.crew import ALONE, LARGE_PROBLEM, Crew, blas_threads, panels_of
+from contexture.estimators import crew as module
+from contexture.estimators.crew import (
+    ALONE,
+    LARGE_PROBLEM,
+    Crew,
+    blas_threads,
+    panels_of,
+    wide_vectors,
+)
 from contexture.estimators.intrinsics import CACHE_LINE
 
 
@@ -73,6 +81,40 @@ def test_arrays_are_used_again_while_open() -> None:
     assert crew.take((4, 3), np.float32) is not first
     crew.give(first)
     assert crew.take((4, 3), np.float32) is not first
+
+
+def test_nobody_is_given_what_somebody_has() -> None:
+    with Crew(1) as crew:
+        first = crew.take((4, 3), np.float32)
+        crew.give(first, first[:], first.reshape(-1))
+        assert crew.take((4, 3), np.float32) is first
+        assert not np.shares_memory(crew.take((4, 3), np.float32), first)
+        assert not np.shares_memory(crew.take((12,), np.float32), first)
+        crew.give(first)
+        crew.give(first)
+        assert crew.take((4, 3), np.float32) is first
+        assert crew.take((4, 3), np.float32) is not first
+
+
+def test_memory_of_something_else_is_not_kept() -> None:
+    with Crew(1) as crew:
+        foreign = np.ndarray((4, 3), np.float32, bytearray(48))
+        crew.give(foreign)
+        assert crew.take((4, 3), np.float32) is not foreign
+
+
+@pytest.mark.parametrize(
+    ("architecture", "wide"), [("SkylakeX", True), ("Haswell", False), (None, False)]
+)
+def test_the_vectors_of_blas(
+    architecture: str | None, wide: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Controller:
+        def info(self) -> list[dict[str, object]]:
+            return [{"user_api": "openmp"}, {"user_api": "blas", "architecture": architecture}]
+
+    monkeypatch.setattr(module, "_controller", Controller)
+    assert wide_vectors.__wrapped__() is wide
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -36,6 +36,15 @@ def test_exponents_beyond_all_bounds(dtype: Any) -> None:
     found = strips_of(along, np.ones((1, 300)), dtype)
     np.testing.assert_allclose(found[:3], np.exp(-85.0), rtol=1e-5)
     np.testing.assert_array_equal(found[3:], 1.0)
+    high = strips_of(np.array([[88.0], [100.0]]), np.ones((1, 3)), dtype)
+    np.testing.assert_allclose(high[0], np.exp(88.0), rtol=1e-5)
+    assert (high[1] >= 1.7e38).all()
+
+
+def test_what_is_no_number_is_not_hidden() -> None:
+    found = strips_of(np.array([[np.nan], [0.0]]), np.ones((1, 300)), np.float32)
+    assert np.isnan(found[0]).all()
+    np.testing.assert_array_equal(found[1], 1.0)
 
 
 @pytest.mark.parametrize("columns", [3, 4096, 5000])
