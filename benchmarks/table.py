@@ -146,14 +146,21 @@ def results(contents: Sequence[Content]) -> str:
     """Return the Markdown of all results."""
     machines = list(dict.fromkeys(machine(content) for content in contents))
     one = len(machines) == 1
-    lines = [f"Machine: {machines[0]}", ""] if one else []
+    lines = [f"Machine{'' if one else f' {i}'}: {text}\n" for i, text in enumerate(machines, 1)]
     for name, (title, section) in SECTIONS.items():
         mine = [content for content in contents if content["benchmark"] == name]
         if mine:
             lines += [title, ""]
             for content in mine:
-                lines += section(content)
-                lines += [] if one else ["", f"Machine: {machine(content)}", ""]
+                found = section(content)
+                if not one:
+                    # After a heading, else at the end of an only line.
+                    where = f"machine {machines.index(machine(content)) + 1}"
+                    if found[0].startswith("-"):
+                        found[0] += f" ({where})"
+                    else:
+                        lines += [f"On {where}:", ""]
+                lines += found
             lines.append("")
     return "\n".join(lines)
 

@@ -193,6 +193,22 @@ def test_tables_of_every_outcome() -> None:
     assert "| propack | 3.00 | 5.00 | 3.00 |" in text
     assert "| lobpcg | > 9.00 | 0.50 | > 9 |" in text
     assert "unavailable: no / such" in text
+    assert text.startswith("Machine: ")
+
+
+def test_tables_of_two_machines() -> None:
+    here = describe()
+    other = {**here, "processor": "another one"}
+    spectra = {"benchmark": "spectra", "machine": here, "rank": 4, "runs": []}
+    audit = {"benchmark": "large", "machine": other, "task": "distances", "rows": 10,
+             "reference": 5, "threads": 2, "seconds": 1.0, "reading_seconds": 0.5}  # fmt: skip
+    spectra["runs"] = [{"n": 10, "method": "propack", "status": "limit", "seconds": 9.0,
+                        "peak_mib": 5.0}]  # fmt: skip
+    lines = table.results([spectra, audit]).splitlines()
+    assert lines[0].startswith("Machine 1: ")
+    assert lines[2].startswith("Machine 2: another one")
+    assert "On machine 1:" in lines
+    assert lines[-2].endswith("(and 0 s to read the rows) (machine 2)")
 
 
 def test_the_rule_of_the_experiment() -> None:
