@@ -208,7 +208,7 @@ def test_tables_of_two_machines() -> None:
     assert lines[0].startswith("Machine 1: ")
     assert lines[2].startswith("Machine 2: another one")
     assert "On machine 1:" in lines
-    assert lines[-2].endswith("(and 0 s to read the rows) (machine 2)")
+    assert lines[-1].endswith("(and 0 s to read the rows) (machine 2)")
 
 
 def test_the_rule_of_the_experiment() -> None:
