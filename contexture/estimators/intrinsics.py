@@ -19,8 +19,8 @@ _READ, _KEEP, _DATA = 0, 3, 1
 def _prefetch(context: Any, array: Any, row: Any, columns: Any) -> Any:
     """``prefetch(array, row, columns)`` asks for the start of a row of a C-ordered array.
 
-    How many ``columns`` is a constant. It does not wait, and what is there is not given.
-    A gather that misses the cache waits for memory; asked for early, it does not. It is a hint:
+    How many ``columns`` is a constant. Nothing is returned. A gather that misses the cache waits
+    for memory; where the row was asked for early, it does not. It is a hint:
     nothing that is computed changes, and a place that does not exist is no error.
     """
     del context

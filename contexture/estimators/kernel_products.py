@@ -113,12 +113,7 @@ class KernelProducts:
 
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
-
-        def add(strip: Floats, rows: slice, own: Floats) -> None:
-            del rows
-            add_transposed(own, strip, strip @ V)
-
-        return np.ascontiguousarray(_sum_of(self._accumulate(add, V.dtype, V.shape[::-1])).T)
+        return self._there_and_back(V, self._walk)
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
@@ -126,16 +121,10 @@ class KernelProducts:
 
     def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
         """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
-        sums = [np.zeros(V.shape[::-1], V.dtype) for _ in range(self.threads)]
         along, across = self._sides
-
-        def add(strip: Floats, part: slice, own: int) -> None:
-            del part
-            add_transposed(sums[own], strip, strip @ V)
-
-        for _ in self._strips(add, V.dtype, along[rows], across):
-            pass
-        return np.ascontiguousarray(_sum_of(sums).T)
+        return self._there_and_back(
+            V, lambda work, dtype: self._strips(work, dtype, along[rows], across)
+        )
 
     def expectations(
         self, functions: Floats, rows: IntArray
@@ -163,11 +152,15 @@ class KernelProducts:
     def gram_matrix(self) -> FloatArray:
         """MᵀM or M Mᵀ, whichever is smaller, in float64; one pass."""
         side = min(self.shape)
+        sums: list[FloatArray] = [np.zeros((side, side)) for _ in range(self.threads)]
 
-        def add(strip: Floats, rows: slice, own: Floats) -> None:
-            own += strip.T @ strip
+        def add(strip: Floats, rows: slice, own: int) -> None:
+            del rows
+            sums[own] += strip.T @ strip
 
-        return np.asarray(_sum_of(self._accumulate(add, np.float64, (side, side))), np.float64)
+        for _ in self._walk(add, np.float64):
+            pass
+        return np.asarray(_sum_of(sums), np.float64)
 
     def conditional(self, rows: slice | npt.NDArray[np.integer[Any]]) -> FloatArray:
         """Rows of P over the context values kept, float64."""
@@ -212,18 +205,17 @@ class KernelProducts:
         along, across = (self._R, self._X) if wide else (self._X, self._R)
         return along, np.ascontiguousarray(across.T)
 
-    def _accumulate(
-        self, work: Callable[[Floats, slice, Floats], None], dtype: Any, shape: tuple[int, ...]
-    ) -> list[Floats]:
-        """Let ``work`` add every strip to the sum of its own thread."""
-        sums = [np.zeros(shape, dtype) for _ in range(self.threads)]
+    def _there_and_back(self, V: Floats, walk: Callable[..., Iterator[None]]) -> Floats:
+        """Add up Sᵀ(S V) over strips S, those of every thread to a sum of its own."""
+        sums: list[Floats] = [np.zeros(V.shape[::-1], V.dtype) for _ in range(self.threads)]
 
         def add(strip: Floats, rows: slice, own: int) -> None:
-            work(strip, rows, sums[own])
+            del rows
+            add_transposed(sums[own], strip, strip @ V)
 
-        for _ in self._walk(add, dtype):
+        for _ in walk(add, V.dtype):
             pass
-        return sums
+        return np.ascontiguousarray(_sum_of(sums).T)
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""
