@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ _LEAST_ROWS = 64
 _SMALLEST_EXPONENT = -85.0
 """Smaller entries are raised to e^-85: below stand numbers too small for fast products."""
 
-_LOG2_E = float(np.log2(np.e))
+_LOG2_E = math.log2(math.e)
 _LOWEST, _HIGHEST = _SMALLEST_EXPONENT * _LOG2_E, 127.0
 _POWERS = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
