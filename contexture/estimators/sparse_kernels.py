@@ -1,14 +1,13 @@
 """Compiled products of a sparse matrix with a block of vectors.
 
-SciPy walks a row of the result once for every stored entry; here six entries are added at a time,
-so that the sums are read and written less often. The rows of V that come next are asked for in
-advance: where they are in no near cache, that is twice as fast.
+SciPy walks a row of the result once for every stored entry; here a row of sums stays in registers
+until it is whole (`contexture.estimators.row_sums`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -17,17 +16,11 @@ import numpy.typing as npt
 from scipy import sparse
 
 from contexture.estimators.crew import ALONE, Crew
-from contexture.estimators.intrinsics import prefetch
+from contexture.estimators.row_sums import sum_row
 from contexture.estimators.sizes import BLOCK
 from contexture.inputs import FloatArray, Floats
 
 _TRANSPOSED_ROWS = 32
-
-_AHEAD = 18
-"""How many entries in advance the rows of V are asked for."""
-
-_SOME = 16
-"""Columns that are asked for where their number is not known."""
 
 
 def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
@@ -46,10 +39,10 @@ def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
     """
     V = np.ascontiguousarray(V)
     result = crew.take((A.shape[0], V.shape[1]), V.dtype)
-    product = _multiply_blocks if V.shape[1] == BLOCK else _multiply
 
     def rows(piece: tuple[int, int]) -> None:
-        product(A.indptr, A.indices, A.data, V, result, *piece)
+        for first, last, width in _strips(V.shape[1]):
+            _MULTIPLY[width](A.indptr, A.indices, A.data, V, result, (first, last), piece)
 
     # Ranges of rows that hold about equally many entries.
     goals = np.linspace(0, A.nnz, crew.pieces(A.nnz * V.shape[1]) + 1)[1:-1]
@@ -137,57 +130,36 @@ def conditional_means(
     return means, squares
 
 
-def _multiplier(fixed: int) -> Callable[..., None]:
-    """Compile a product with blocks of ``fixed`` columns, or of any number if that is 0.
+def _strips(columns: int) -> Iterator[tuple[int, int, int]]:
+    """Cut columns into (first, last, width) of the widths that there are, as wide as can be."""
+    first = 0
+    for width in _WIDTHS:
+        last = first + (columns - first) // width * width
+        if first < last:
+            yield first, last, width
+        first = last
 
-    With the number known, the loop over columns is a handful of vector instructions: a fifth
-    of the time is saved.
-    """
-    asked = fixed if fixed > 0 else _SOME
 
-    @numba.njit(cache=True, nogil=True, fastmath={"contract"})
+_WIDTHS = (BLOCK, BLOCK // 2, BLOCK // 4, 4, 2, 1)
+"""Columns of which the sums fit registers, descending."""
+
+
+def _multiplier(width: int) -> Callable[..., None]:
+    """Compile a product for strips of ``width`` columns."""
+
+    @numba.njit(cache=True, nogil=True)
     def product(
-        pointers: Any, indices: Any, entries: Any, V: Any, result: Any, start: int, stop: int
+        pointers: Any, indices: Any, entries: Any, V: Any, result: Any, strips: Any, piece: Any
     ) -> None:
-        width = fixed if fixed > 0 else V.shape[1]
-        known = len(indices) - _AHEAD - 5
-        for i in range(start, stop):
-            q, end = pointers[i], pointers[i + 1]
-            for c in range(width):
-                result[i, c] = 0.0
-            while q + 6 <= end:
-                if q < known:
-                    for p in range(q + _AHEAD, q + _AHEAD + 6):
-                        prefetch(V, indices[p], asked)
-                # Unsigned: else every index is looked at, whether it counts from the end.
-                j0, j1 = np.uint64(indices[q]), np.uint64(indices[q + 1])
-                j2, j3 = np.uint64(indices[q + 2]), np.uint64(indices[q + 3])
-                j4, j5 = np.uint64(indices[q + 4]), np.uint64(indices[q + 5])
-                x0, x1, x2 = entries[q], entries[q + 1], entries[q + 2]
-                x3, x4, x5 = entries[q + 3], entries[q + 4], entries[q + 5]
-                for c in range(width):
-                    result[i, c] += (
-                        (x0 * V[j0, c] + x1 * V[j1, c])
-                        + (x2 * V[j2, c] + x3 * V[j3, c])
-                        + (x4 * V[j4, c] + x5 * V[j5, c])
-                    )
-                q += 6
-            for p in range(q + _AHEAD, min(end + _AHEAD, len(indices))):
-                prefetch(V, indices[p], asked)
-            while q + 2 <= end:
-                j0, j1, x0, x1 = indices[q], indices[q + 1], entries[q], entries[q + 1]
-                for c in range(width):
-                    result[i, c] += x0 * V[j0, c] + x1 * V[j1, c]
-                q += 2
-            if q < end:
-                j0, x0 = np.uint64(indices[q]), entries[q]
-                for c in range(width):
-                    result[i, c] += x0 * V[j0, c]
+        for i in range(piece[0], piece[1]):
+            first, last = pointers[i], pointers[i + 1]
+            for column in range(strips[0], strips[1], width):
+                sum_row(result, i, column, V, indices, entries, first, last, width)
 
     return product
 
 
-_multiply, _multiply_blocks = _multiplier(0), _multiplier(BLOCK)
+_MULTIPLY = {width: _multiplier(width) for width in _WIDTHS}
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
@@ -199,6 +171,7 @@ def _means(
     means: Any,
     squares: Any,
 ) -> None:
+    # Six rows of F at a time, all of their columns: the rows are long, and read in one go.
     width = F.shape[1]
     for i in range(len(means)):
         q, end = pointers[i], pointers[i + 1]
