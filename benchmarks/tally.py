@@ -76,8 +76,8 @@ class Tally:
                 yield
                 return
             with (
-                _patched([basis], "inner", self._dense),
-                _patched([basis], "subtract", self._dense),
+                _patched([basis], "inner", self._inner),
+                _patched([basis], "subtract", self._subtraction),
                 _patched([basis], "rotate", self._rotation),
                 _patched([basis], "products", self._squares(3)),
                 _patched([basis], "residual_gram", self._squares(1)),
@@ -106,13 +106,19 @@ class Tally:
 
         return counted
 
-    def _dense(self, method: Callable[..., Any]) -> Callable[..., Any]:
+    def _inner(self, method: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(method)
-        def counted(basis: Any, X: Any, *more: Any, **named: Any) -> Any:
-            given = more[0] if more else None  # how many columns, or one coefficient for each
-            rows = basis.used if given is None else given if isinstance(given, int) else len(given)
-            self._add(basis, rows, X.shape[1])
-            return method(basis, X, *more, **named)
+        def counted(basis: Any, X: Any, first: int = 0, last: int | None = None) -> Any:
+            self._add(basis, (basis.used if last is None else last) - first, X.shape[1])
+            return method(basis, X, first, last)
+
+        return counted
+
+    def _subtraction(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def counted(basis: Any, X: Any, H: Any, first: int = 0) -> Any:
+            self._add(basis, len(H), X.shape[1])
+            return method(basis, X, H, first)
 
         return counted
 

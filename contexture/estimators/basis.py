@@ -101,12 +101,13 @@ class Basis:
         self.crew.do(read, self._numbers)
         return X
 
-    def inner(self, X: Floats, first: int = 0) -> FloatArray:
-        """QᵀX for the columns in use from ``first`` on, panels added up in float64."""
-        total = np.zeros((self.used - first, X.shape[1]))
+    def inner(self, X: Floats, first: int = 0, last: int | None = None) -> FloatArray:
+        """QᵀX for the columns in use from ``first`` to ``last``, panels added up in float64."""
+        last = self.used if last is None else last
+        total = np.zeros((last - first, X.shape[1]))
 
         def product(number: int) -> Floats:
-            return self._panel(number, first, self.used) @ X[self._slices[number]]
+            return self._panel(number, first, last) @ X[self._slices[number]]
 
         for part in self.crew.each(product, self._numbers):
             total += part

@@ -50,17 +50,18 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
     ----------
     values : ndarray of shape (p,)
         Ritz values, descending.
-    residuals : ndarray of shape (p, p)
-        RᵀR.
+    residuals : ndarray of shape (p, p) or (p,)
+        RᵀR, or its diagonal alone: with that, only the Frobenius norm of R is known.
     count : int
         At most p.
     """
     p = len(values)
-    squares = np.cumsum(np.maximum(np.diag(residuals), 0.0))
+    whole = residuals.ndim == 2
+    squares = np.cumsum(np.maximum(np.diag(residuals) if whole else residuals, 0.0))
     sizes = {}
     for j in {p, count, *np.linspace(count, max(count, p - 1), 5).astype(int).tolist()}:
         # ‖R‖ is at most the Frobenius norm, and the root of the largest row sum of |RᵀR|.
-        rows = np.abs(residuals[:j, :j]).sum(axis=1).max()
+        rows = np.abs(residuals[:j, :j]).sum(axis=1).max() if whole else np.inf
         sizes[j] = float(np.sqrt(min(squares[j - 1], rows)))
     best = np.full(count, sizes[p])
     for j, size in sizes.items():

@@ -23,7 +23,7 @@ from contexture.estimators.basis import Basis
 from contexture.estimators.chebyshev import Filter, find_cut
 from contexture.estimators.convergence import Eigenpairs, bounds, next_check
 from contexture.estimators.deflation import Space, extend
-from contexture.estimators.rayleigh import find_missed, polish, rayleigh_ritz
+from contexture.estimators.rayleigh import find_missed, judge, polish, rayleigh_ritz
 from contexture.estimators.sizes import BLOCK, CUT_SHARE, EXTRA, basis_columns, first_check
 from contexture.estimators.sparse_kernels import column_dots
 from contexture.inputs import FloatArray, Floats
@@ -230,12 +230,17 @@ class _Solver:
     def settle(self) -> tuple[FloatArray, FloatArray]:
         """Rayleigh and Ritz on G itself, with residuals; the basis becomes the Ritz vectors."""
         p = min(self.kept, self.basis.used)
+        wanted = min(self.count, p)
         self.cut_down(p)
+        off = max(self.rounding, MARGIN * self.tolerance)
+        judged = judge(self.basis, self.gram, wanted, off)
+        if judged is not None and judged[1].max() + self.rounding <= self.tolerance:
+            return judged[0], judged[1] + self.rounding
         values, Z, residuals = rayleigh_ritz(self.basis, self.gram, p)
         self.T[:p, :p] = Z.T @ self.T[:p, :p] @ Z
         self._forget()
         self.link = self.link @ Z
-        return values, bounds(values, residuals, min(self.count, p)) + self.rounding
+        return values, bounds(values, residuals, wanted) + self.rounding
 
     def polish(self, values: FloatArray, errors: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Take off what rounding left; the basis is none of a Krylov space afterwards."""

@@ -11,6 +11,7 @@ from contexture.estimators.basis import Basis
 from contexture.estimators.chebyshev import Apply, Filter
 from contexture.estimators.convergence import bounds
 from contexture.estimators.deflation import Space, orthonormalise, small_product
+from contexture.estimators.sparse_kernels import column_dots, subtract_scaled
 from contexture.inputs import FloatArray, Floats
 
 logger = logging.getLogger(__name__)
@@ -18,8 +19,75 @@ logger = logging.getLogger(__name__)
 WIDTH = 32
 """Columns multiplied by G at a time."""
 
+SIGNS = 8
+"""Random vectors of signs that tell how far a basis is from orthonormal."""
+
+_TENTH = 0.1
+"""Turning vectors to take off this share of their residuals makes them shorter by 1 in 200."""
+
 PROBE, PROBE_STEPS = 8, 4
 """Random vectors that look for missed values, and how often the filter is applied to them."""
+
+
+def judge(
+    basis: Basis, gram: Apply, count: int, off: float
+) -> tuple[FloatArray, FloatArray] | None:
+    """Take the values of G, and the bounds of their errors, from what should be its Ritz vectors.
+
+    Those of f(G) are, but for rounding and for those at the end. Then neither they nor their
+    images need to be turned, and the images need not be kept: of the dense work of
+    `rayleigh_ritz`, an eighth remains.
+
+    Parameters
+    ----------
+    basis : Basis
+        With p columns in use.
+    gram : callable
+        X ↦ G X.
+    count : int
+        How many of the values are wanted.
+    off : float
+        How far the wanted vectors may be from Ritz vectors: the part of G q_i along the other q_j,
+        where that is not a tenth of the residual anyway, and QᵀQ from I.
+
+    Returns
+    -------
+    (ndarray of shape (p,), ndarray of shape (count,)) or None
+        Ritz values, descending, and bounds; nothing if the vectors are farther off.
+    """
+    if _drift(basis) > off:
+        return None
+    p = basis.used
+    H, lengths = np.zeros((p, p)), np.zeros(p)
+    for a in range(0, p, WIDTH):
+        b = min(a + WIDTH, p)
+        X = basis.columns(a, b)
+        Y = gram(X)
+        H[:b, a:b] = basis.inner(Y, 0, b)
+        quotients = column_dots(X, Y) / column_dots(X, X)
+        subtract_scaled(Y, X, quotients.astype(Y.dtype))
+        lengths[a:b] = np.sqrt(column_dots(Y, Y))
+        np.fill_diagonal(H[a:b, a:b], quotients)
+        basis.crew.give(X, Y)
+    H = np.triu(H) + np.triu(H, 1).T
+    beside = np.linalg.norm(H - np.diag(np.diag(H)), axis=0)
+    if np.any(beside[:count] > np.maximum(off, _TENTH * lengths[:count])):
+        return None
+    values, Z = linalg.eigh(H, check_finite=False, driver="evd")
+    # The residual of a Ritz vector Q z is that of the columns times z, less what is along Q.
+    residuals = (np.abs(Z[:, ::-1]).T @ lengths) ** 2
+    return values[::-1], bounds(values[::-1], residuals, count)
+
+
+def _drift(basis: Basis) -> float:
+    """Estimate the Frobenius norm of QᵀQ − I, divided by the root of the number of columns.
+
+    For signs z, the mean of ‖(QᵀQ − I) z‖² is that norm squared.
+    """
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (basis.used, SIGNS))
+    X = np.zeros((basis.side, SIGNS), basis.dtype)
+    basis.subtract(X, signs)
+    return float(np.sqrt(np.mean((basis.inner(X) + signs) ** 2)))
 
 
 def rayleigh_ritz(

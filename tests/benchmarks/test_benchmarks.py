@@ -133,10 +133,15 @@ def test_inner_products_and_the_sampling_error_are_work(
         basis.put(6, np.eye(40, 6, dtype=np.float32))
         basis.products(6)
         basis.residual_gram(np.ones(6))
+        X = np.ones((40, 3), np.float32)
+        part = basis.inner(X)
+        basis.inner(X, 2, 4)
+        basis.subtract(X, part[1:], 1)
         right = np.ones((120, 5))
         randomized.covariance_of(operator, np.ones(5), right, np.float64, np.empty((120, 0)), None)
     single, double = tally.work["float32"], tally.work["float64"]
-    assert single.dense_flops == (3 + 1) * 40 * 6**2
+    columns = 6 + 2 + 5
+    assert single.dense_flops == (3 + 1) * 40 * 6**2 + 2 * 40 * columns * 3
     assert double.dense_flops == 120 * 5**2
     assert double.sparse_flops == 4 * operator.conditional().nnz * 5
 

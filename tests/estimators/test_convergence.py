@@ -36,6 +36,8 @@ def test_no_error_is_larger(name: str, noise: float) -> None:
         errors = values[:count] - theta[:count]
         bound = bounds(theta, residuals, count)
         assert (errors <= bound + 1e-15).all()
+        # From the lengths of the residuals alone it is wider, or the same.
+        assert (bounds(theta, np.diag(residuals), count) >= bound).all()
 
 
 def test_the_bound_falls_with_the_square_of_the_residual_at_a_gap() -> None:

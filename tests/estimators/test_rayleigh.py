@@ -1,0 +1,84 @@
+"""Values and bounds taken from vectors that are Ritz vectors, against Rayleigh and Ritz in full."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from contexture.estimators.basis import Basis
+from contexture.estimators.convergence import bounds
+from contexture.estimators.rayleigh import judge, rayleigh_ritz
+from contexture.inputs import FloatArray
+
+SIDE, COLUMNS, COUNT = 300, 70, 50
+VALUES = np.r_[np.linspace(0.95, 0.5, 60), 0.4 * 0.97 ** np.arange(240)]
+
+
+def problem(noise: float) -> tuple[FloatArray, FloatArray]:
+    """A matrix with `VALUES`, and Ritz vectors that are off by about ``noise``."""
+    rng = np.random.default_rng(0)
+    V = np.linalg.qr(rng.normal(size=(SIDE, SIDE)))[0]
+    G = (V * VALUES) @ V.T
+    Q = np.linalg.qr(V[:, :COLUMNS] + noise * rng.normal(size=(SIDE, COLUMNS)))[0]
+    return G, Q @ np.linalg.eigh(Q.T @ G @ Q)[1][:, ::-1]
+
+
+def held(Q: FloatArray, dtype: Any) -> Basis:
+    basis = Basis(SIDE, 2 * Q.shape[1], dtype)
+    basis.append(np.ascontiguousarray(Q.astype(dtype)))
+    return basis
+
+
+@pytest.mark.parametrize(("dtype", "rounding"), [(np.float32, 1e-6), (np.float64, 1e-14)])
+@pytest.mark.parametrize("noise", [1e-3, 1e-5])
+def test_values_are_those_of_rayleigh_and_ritz(dtype: Any, rounding: float, noise: float) -> None:
+    G, Q = problem(noise)
+    product = G.astype(dtype)
+    judged = judge(held(Q, dtype), lambda X: product @ X, COUNT, 10 * rounding)
+    assert judged is not None
+    values, errors = judged
+    turned, _, residuals = rayleigh_ritz(held(Q, dtype), lambda X: product @ X, COLUMNS)
+    np.testing.assert_allclose(values, turned, atol=rounding)
+    assert errors.shape == (COUNT,)
+    assert np.all(np.abs(values[:COUNT] - VALUES[:COUNT]) <= errors + rounding)
+    # Without the inner products of residuals they are wider, but of the same order.
+    assert np.all(errors <= 30 * bounds(turned, residuals, COUNT) + rounding)
+
+
+def test_vectors_that_are_not_wanted_need_not_be_ritz_vectors() -> None:
+    G, Q = problem(1e-4)
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(20, 20)))[0]
+    Q[:, COUNT:] = Q[:, COUNT:] @ turn
+    judged = judge(held(Q, np.float64), lambda X: G @ X, COUNT, 1e-12)
+    assert judged is not None
+    values, errors = judged
+    exact = np.linalg.eigvalsh(Q.T @ G @ Q)[::-1]
+    np.testing.assert_allclose(values, exact, atol=1e-13)
+    assert np.all(np.abs(values[:COUNT] - VALUES[:COUNT]) <= errors)
+
+
+def test_wanted_vectors_that_are_no_ritz_vectors_are_turned_down() -> None:
+    G, Q = problem(1e-4)
+    angle = 1e-2
+    both = Q[:, [3, 20]] @ np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
+    Q[:, [3, 20]] = both
+    assert judge(held(Q, np.float64), lambda X: G @ X, COUNT, 1e-12) is None
+    assert judge(held(Q, np.float64), lambda X: G @ X, 2, 1e-12) is not None
+
+
+def test_a_basis_that_is_not_orthonormal_is_turned_down() -> None:
+    G, Q = problem(1e-4)
+    Q[:, 5] += 1e-4 * Q[:, 6]
+    products = 0
+
+    def product(X: FloatArray) -> FloatArray:
+        nonlocal products
+        products += 1
+        return G @ X
+
+    assert judge(held(Q, np.float64), product, COUNT, 1e-6) is None
+    assert products == 0
