@@ -13,12 +13,13 @@ which takes as long as a product with a sparse matrix. So blocks of vectors are 
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import cache
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,9 +57,19 @@ def _controller() -> ThreadpoolController:
 
 
 def blas_threads() -> int:
-    """Threads that BLAS may use here, so that nobody is given more than was allowed."""
+    """Threads that BLAS may use here: OMP_NUM_THREADS and limits set around are honoured."""
     pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
-    return max(pools, default=1)
+    return max(1, min(max(pools, default=1), os.cpu_count() or 1))
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold BLAS to one thread.
+
+    Within threads of one's own; and for small eigenproblems, of which a second thread saves a
+    third where it is alone, and waits many times as long where it is not.
+    """
+    context: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return context
 
 
 @cache
@@ -116,7 +127,7 @@ class Crew:
         self._free: list[Floats] = []
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(_controller().limit(limits=1, user_api="blas"))
+        self._stack.enter_context(one_thread())
         if self.threads > 1:
             self._pool = self._stack.enter_context(ThreadPoolExecutor(self.threads))
         self._open = True

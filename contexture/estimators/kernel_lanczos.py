@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
+from contexture.estimators.crew import one_thread
 from contexture.estimators.dense import top_of
 from contexture.estimators.kernel_ritz import TopPairs, bounds
-from contexture.estimators.kernel_strips import one_thread
 from contexture.inputs import FloatArray, Floats
 
 BLOCK = 128

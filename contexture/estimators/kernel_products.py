@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
+from contexture.estimators.crew import blas_threads
 from contexture.estimators.kernel_marginals import kernel_marginals
 from contexture.estimators.kernel_strips import (
     STRIP_BYTES,
     Progress,
     Result,
     add_transposed,
-    blas_threads,
     cached_rows,
     exponential_strips,
     strip_rows,

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
 from typing import Any, TypeAlias, TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import ThreadpoolController
 
+from contexture.estimators.crew import one_thread
 from contexture.estimators.intrinsics import float32_of_bits
 from contexture.inputs import FloatArray, Floats
 
@@ -42,28 +39,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done so far in this pass and the rows in all."""
 
 Result = TypeVar("Result")
-
-
-@cache
-def _controller() -> ThreadpoolController:
-    # Looking for the libraries takes milliseconds: once is enough.
-    return ThreadpoolController()
-
-
-def one_thread() -> AbstractContextManager[Any]:
-    """Hold BLAS to one thread.
-
-    Within threads of one's own; and for small eigenproblems, of which a second thread saves a
-    third where it is alone, and waits many times as long where it is not.
-    """
-    context: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
-    return context
-
-
-def blas_threads() -> int:
-    """Threads that BLAS would use, which honours OMP_NUM_THREADS and limits set around."""
-    pools = [pool["num_threads"] for pool in _controller().info() if pool["user_api"] == "blas"]
-    return max(1, min(max(pools, default=1), os.cpu_count() or 1))
 
 
 def in_threads(
