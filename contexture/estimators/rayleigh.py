@@ -80,14 +80,14 @@ def judge(
 
 
 def _drift(basis: Basis) -> float:
-    """Estimate the Frobenius norm of QᵀQ − I, divided by the root of the number of columns.
+    """Estimate the largest length of a column of QᵀQ − I.
 
-    For signs z, the mean of ‖(QᵀQ − I) z‖² is that norm squared.
+    For signs z, the mean of the squares of (QᵀQ − I) z is the square of those lengths.
     """
     signs = np.random.default_rng(0).choice([-1.0, 1.0], (basis.used, SIGNS))
     X = np.zeros((basis.side, SIGNS), basis.dtype)
     basis.subtract(X, signs)
-    return float(np.sqrt(np.mean((basis.inner(X) + signs) ** 2)))
+    return float(np.sqrt(np.mean((basis.inner(X) + signs) ** 2, axis=1).max()))
 
 
 def rayleigh_ritz(
