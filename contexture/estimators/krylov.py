@@ -228,7 +228,7 @@ class _Solver:
         self.link = self.link @ Y[:, :count]
 
     def settle(self) -> tuple[FloatArray, FloatArray]:
-        """Rayleigh and Ritz on G itself, with residuals; the basis becomes the Ritz vectors."""
+        """Give values of G and bounds; the basis becomes Ritz vectors: of f(G), if they will do."""
         p = min(self.kept, self.basis.used)
         wanted = min(self.count, p)
         self.cut_down(p)

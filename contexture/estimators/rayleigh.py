@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 WIDTH = 32
 """Columns multiplied by G at a time."""
 
-SIGNS = 8
-"""Random vectors of signs that tell how far a basis is from orthonormal."""
+DRIFTS, DRIFT_STEPS = 8, 3
+"""Random vectors, and steps of the power method, that tell how far a basis is from orthonormal."""
 
 _TENTH = 0.1
 """Turning vectors to take off this share of their residuals makes them shorter by 1 in 200."""
@@ -48,14 +48,16 @@ def judge(
         How many of the values are wanted.
     off : float
         How far the wanted vectors may be from Ritz vectors: the part of G q_i along the other q_j,
-        where that is not a tenth of the residual anyway, and QᵀQ from I.
+        unless it is less than a tenth of the residual; and how far QᵀQ may be from I.
 
     Returns
     -------
     (ndarray of shape (p,), ndarray of shape (count,)) or None
-        Ritz values, descending, and bounds; nothing if the vectors are farther off.
+        Ritz values, descending, and bounds; nothing if the vectors are farther off, or stand in
+        another order than the values.
     """
-    if _drift(basis) > off:
+    drift = _drift(basis)
+    if not drift <= off:  # nor if it is no number
         return None
     p = basis.used
     H, lengths = np.zeros((p, p)), np.zeros(p)
@@ -70,24 +72,33 @@ def judge(
         np.fill_diagonal(H[a:b, a:b], quotients)
         basis.crew.give(X, Y)
     H = np.triu(H) + np.triu(H, 1).T
-    beside = np.linalg.norm(H - np.diag(np.diag(H)), axis=0)
-    if np.any(beside[:count] > np.maximum(off, _TENTH * lengths[:count])):
+    quotients = np.diag(H)
+    beside = np.linalg.norm(H - np.diag(quotients), axis=0)
+    if not np.all(beside[:count] <= np.maximum(off, _TENTH * lengths[:count])):
         return None
     values, Z = linalg.eigh(H, check_finite=False, driver="evd")
-    # The residual of a Ritz vector Q z is that of the columns times z, less what is along Q.
-    residuals = (np.abs(Z[:, ::-1]).T @ lengths) ** 2
-    return values[::-1], bounds(values[::-1], residuals, count)
+    values, Z = values[::-1], Z[:, ::-1]
+    # The residual of a Ritz vector Q z is that of the columns times z, less what is along Q. With
+    # QᵀQ for I, values change by its distance from I in proportion (Ostrowski).
+    errors = bounds(values, (np.abs(Z).T @ lengths) ** 2, count) + abs(values[0]) * drift
+    paired = np.abs(quotients[:count] - values[:count]) <= off + errors
+    return (values, errors) if paired.all() else None
 
 
 def _drift(basis: Basis) -> float:
-    """Estimate the largest length of a column of QᵀQ − I.
-
-    For signs z, the mean of the squares of (QᵀQ − I) z is the square of those lengths.
-    """
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (basis.used, SIGNS))
-    X = np.zeros((basis.side, SIGNS), basis.dtype)
-    basis.subtract(X, signs)
-    return float(np.sqrt(np.mean((basis.inner(X) + signs) ** 2, axis=1).max()))
+    """Estimate the spectral norm of QᵀQ − I from below, by some steps of the power method."""
+    Z = np.random.default_rng(0).standard_normal((basis.used, DRIFTS))
+    drift = 0.0
+    for _ in range(DRIFT_STEPS):
+        Z /= np.linalg.norm(Z, axis=0)
+        X = np.zeros((basis.side, DRIFTS), basis.dtype)
+        held = Z.astype(basis.dtype).astype(float)
+        basis.subtract(X, held)
+        Z = -basis.inner(X) - held
+        drift = float(np.linalg.norm(Z, axis=0).max())
+        if drift == 0.0 or not np.isfinite(drift):
+            break
+    return drift
 
 
 def rayleigh_ritz(

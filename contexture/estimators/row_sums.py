@@ -1,4 +1,4 @@
-"""Sums of gathered rows, as an instruction for Numba.
+"""Sums of gathered rows, by an instruction for Numba.
 
 Written as a loop over columns, a row of sums goes to memory and back for every few entries, and
 before each of them it is looked at whether the arrays overlap: two thirds of the time. Here the
@@ -7,14 +7,16 @@ sums are vectors, which LLVM keeps in registers for as long as a row of the matr
 The rows that come next are asked for in advance (prefetch): where they are in no near cache, the
 sums would wait for memory.
 
-Numba looks for changes in the files of its functions, not in this one: whoever changes it has to
-remove what was compiled before (``__pycache__``).
+What is compiled here is kept by Numba for as long as this file stays as it is; of a file that only
+uses `sum_row`, it would not see that `sum_row` has changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -22,9 +24,14 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from contexture.estimators.intrinsics import CACHE_LINE
+from contexture.estimators.sizes import BLOCK
+from contexture.inputs import Floats
 
 LEAD = 48
 """How many entries in advance the rows are asked for."""
+
+_WIDTHS = (BLOCK, BLOCK // 2, BLOCK // 4, 4, 2, 1)
+"""Columns of which the sums fit registers, descending."""
 
 _REGISTERS = 256
 """Bytes of all running sums: half the registers of AVX2; the rest is for what is added."""
@@ -133,12 +140,15 @@ def _sum_row(
 
     Writes Σ entries[q] V[indices[q]], q from ``first`` to ``last``, to row i of ``result``: for
     ``width`` columns from ``column`` on. Matrices are C-ordered; entries, V and result are of one
-    type; ``width`` is a constant. Nothing is checked when it runs.
+    type, float32 or float64; ``width`` is a constant. Nothing is checked when it runs.
     """
     del context
+    arrays = result, V, indices, entries
     if (
         not isinstance(width, types.IntegerLiteral)
         or len({result.dtype, V.dtype, entries.dtype}) > 1
+        or not isinstance(V.dtype, types.Float)
+        or any(array.layout != "C" for array in arrays)
     ):
         return None
     return types.void(result, i, column, V, indices, entries, first, last, width), _sum
@@ -146,3 +156,54 @@ def _sum_row(
 
 # As Numba sees it, it has no context; type checkers would ask for it.
 sum_row: Any = intrinsic(_sum_row)
+
+
+def _strips(columns: int) -> Iterator[tuple[int, int, int]]:
+    """Cut columns into (first, last, width) of the widths that there are, as wide as can be."""
+    first = 0
+    for width in _WIDTHS:
+        last = first + (columns - first) // width * width
+        if first < last:
+            yield first, last, width
+        first = last
+
+
+def _multiplier(width: int) -> Callable[..., None]:
+    """Compile a product for strips of ``width`` columns."""
+
+    @numba.njit(cache=True, nogil=True)
+    def product(
+        pointers: Any, indices: Any, entries: Any, V: Any, result: Any, strips: Any, piece: Any
+    ) -> None:
+        for i in range(piece[0], piece[1]):
+            first, last = pointers[i], pointers[i + 1]
+            for column in range(strips[0], strips[1], width):
+                sum_row(result, i, column, V, indices, entries, first, last, width)
+
+    return product
+
+
+_MULTIPLY = {width: _multiplier(width) for width in _WIDTHS}
+
+
+def sum_rows(
+    pointers: Any,
+    indices: Any,
+    entries: Any,
+    V: Floats,
+    result: Floats,
+    rows: tuple[int, int],
+) -> None:
+    """Write some rows of A V to ``result``, A the CSR matrix of the first three.
+
+    Parameters
+    ----------
+    pointers, indices, entries : ndarray
+        Contiguous.
+    V, result : ndarray of shape (m, w), (n, w)
+        C-ordered, of the type of the entries: float32 or float64.
+    rows : (int, int)
+        The first, and the one after the last.
+    """
+    for first, last, width in _strips(V.shape[1]):
+        _MULTIPLY[width](pointers, indices, entries, V, result, (first, last), rows)

@@ -7,7 +7,6 @@ until it is whole (`contexture.estimators.row_sums`).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numba
@@ -16,8 +15,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from contexture.estimators.crew import ALONE, Crew
-from contexture.estimators.row_sums import sum_row
-from contexture.estimators.sizes import BLOCK
+from contexture.estimators.row_sums import sum_rows
 from contexture.inputs import FloatArray, Floats
 
 _TRANSPOSED_ROWS = 32
@@ -40,9 +38,10 @@ def multiply(A: sparse.csr_array, V: Floats, crew: Crew = ALONE) -> Floats:
     V = np.ascontiguousarray(V)
     result = crew.take((A.shape[0], V.shape[1]), V.dtype)
 
+    indices, entries = np.ascontiguousarray(A.indices), np.ascontiguousarray(A.data)
+
     def rows(piece: tuple[int, int]) -> None:
-        for first, last, width in _strips(V.shape[1]):
-            _MULTIPLY[width](A.indptr, A.indices, A.data, V, result, (first, last), piece)
+        sum_rows(A.indptr, indices, entries, V, result, piece)
 
     # Ranges of rows that hold about equally many entries.
     goals = np.linspace(0, A.nnz, crew.pieces(A.nnz * V.shape[1]) + 1)[1:-1]
@@ -128,38 +127,6 @@ def conditional_means(
     entries = A.data.astype(dtype, copy=False)
     _means(A.indptr, A.indices, entries, F, means, squares)
     return means, squares
-
-
-def _strips(columns: int) -> Iterator[tuple[int, int, int]]:
-    """Cut columns into (first, last, width) of the widths that there are, as wide as can be."""
-    first = 0
-    for width in _WIDTHS:
-        last = first + (columns - first) // width * width
-        if first < last:
-            yield first, last, width
-        first = last
-
-
-_WIDTHS = (BLOCK, BLOCK // 2, BLOCK // 4, 4, 2, 1)
-"""Columns of which the sums fit registers, descending."""
-
-
-def _multiplier(width: int) -> Callable[..., None]:
-    """Compile a product for strips of ``width`` columns."""
-
-    @numba.njit(cache=True, nogil=True)
-    def product(
-        pointers: Any, indices: Any, entries: Any, V: Any, result: Any, strips: Any, piece: Any
-    ) -> None:
-        for i in range(piece[0], piece[1]):
-            first, last = pointers[i], pointers[i + 1]
-            for column in range(strips[0], strips[1], width):
-                sum_row(result, i, column, V, indices, entries, first, last, width)
-
-    return product
-
-
-_MULTIPLY = {width: _multiplier(width) for width in _WIDTHS}
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})

@@ -115,3 +115,26 @@ def test_what_float32_cannot_reach_is_admitted() -> None:
     error = np.abs(pairs.values - SPECTRA["decaying"][:20])
     assert 1e-9 < pairs.errors.max() < 1e-4
     assert (error <= pairs.errors).all()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-10)])
+def test_ritz_vectors_of_the_filter_are_enough(
+    dtype: type, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are those of G: no second turn is made, and one would change nothing that counts."""
+    values = SPECTRA["flat"]
+
+    def unwanted(*given: object) -> None:
+        raise AssertionError("the basis was turned twice")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(krylov, "rayleigh_ritz", unwanted)
+        once = solved(values, 60, tolerance, dtype)
+    monkeypatch.setattr(krylov, "judge", lambda *given: None)
+    twice = solved(values, 60, tolerance, dtype)
+    for pairs in (once, twice):
+        assert (np.abs(pairs.values - values[:60]) <= pairs.errors).all()
+        assert pairs.errors.max() <= tolerance
+    X, Y = (pairs.basis.columns(0, 60).astype(float) for pairs in (once, twice))
+    # The same vectors, but for their signs and what the residuals allow.
+    np.testing.assert_allclose(np.abs(np.sum(X * Y, axis=0)), 1.0, atol=np.sqrt(tolerance))

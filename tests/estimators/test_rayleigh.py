@@ -40,7 +40,7 @@ def test_values_are_those_of_rayleigh_and_ritz(dtype: Any, rounding: float, nois
     assert judged is not None
     values, errors = judged
     turned, _, residuals = rayleigh_ritz(held(Q, dtype), lambda X: product @ X, COLUMNS)
-    np.testing.assert_allclose(values, turned, atol=rounding)
+    np.testing.assert_allclose(values, turned, rtol=0, atol=rounding)
     assert errors.shape == (COUNT,)
     assert np.all(np.abs(values[:COUNT] - VALUES[:COUNT]) <= errors + rounding)
     # Without the inner products of residuals they are wider, but of the same order.
@@ -55,7 +55,7 @@ def test_vectors_that_are_not_wanted_need_not_be_ritz_vectors() -> None:
     assert judged is not None
     values, errors = judged
     exact = np.linalg.eigvalsh(Q.T @ G @ Q)[::-1]
-    np.testing.assert_allclose(values, exact, atol=1e-13)
+    np.testing.assert_allclose(values, exact, rtol=0, atol=1e-13)
     assert np.all(np.abs(values[:COUNT] - VALUES[:COUNT]) <= errors)
 
 
@@ -82,3 +82,28 @@ def test_a_basis_that_is_not_orthonormal_is_turned_down() -> None:
 
     assert judge(held(Q, np.float64), product, COUNT, 1e-6) is None
     assert products == 0
+
+
+def test_values_in_another_order_than_the_vectors_are_turned_down() -> None:
+    G, Q = problem(0.0)
+    Q[:, [3, COLUMNS - 1]] = Q[:, [COLUMNS - 1, 3]]
+    assert judge(held(Q, np.float64), lambda X: G @ X, COUNT, 1e-12) is None
+
+
+def test_what_a_basis_lacks_to_be_orthonormal_is_in_the_bounds() -> None:
+    """Two vectors of one value, not quite at a right angle: the value comes out a little off."""
+    G = np.diag(np.r_[0.9, 0.9, np.linspace(0.5, 0.0, SIDE - 2)])
+    Q = np.eye(SIDE, 10)
+    Q[:, 1] += 1.5e-8 * Q[:, 0]
+    judged = judge(held(Q, np.float64), lambda X: G @ X, 2, 2e-8)
+    assert judged is not None
+    values, errors = judged
+    assert np.abs(values[:2] - 0.9).max() > 1e-9
+    assert np.all(np.abs(values[:2] - 0.9) <= errors)
+
+
+def test_what_is_no_number_is_turned_down() -> None:
+    G, Q = problem(0.0)
+    assert judge(held(Q, np.float64), lambda X: np.nan * (G @ X), COUNT, 1e-6) is None
+    Q[3, 3] = np.nan
+    assert judge(held(Q, np.float64), lambda X: G @ X, COUNT, 1e-6) is None
