@@ -1,8 +1,9 @@
 """Sums of gathered rows, by an instruction for Numba.
 
 Written as a loop over columns, a row of sums goes to memory and back for every few entries, and
-before each of them it is looked at whether the arrays overlap: two thirds of the time. Here the
-sums are vectors, which LLVM keeps in registers for as long as a row of the matrix lasts.
+before each of them it is looked at whether the arrays overlap: more than half of the time where all
+is in cache. Here the sums are vectors, which LLVM keeps in registers for as long as a row of the
+matrix lasts.
 
 The rows that come next are asked for in advance (prefetch): where they are in no near cache, the
 sums would wait for memory.
