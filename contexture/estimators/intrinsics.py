@@ -1,4 +1,4 @@
-"""An instruction of the processor that Numba has no name for, and the size of what it reads."""
+"""An instruction of the processor that Numba has no name for, and a size of its cache."""
 
 from __future__ import annotations
 

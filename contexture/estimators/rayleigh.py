@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 from scipy import linalg
@@ -27,6 +28,19 @@ _TENTH = 0.1
 
 PROBE, PROBE_STEPS = 8, 4
 """Random vectors that look for missed values, and how often the filter is applied to them."""
+
+
+def _images(basis: Basis, apply: Apply, count: int) -> Iterator[tuple[int, int, Floats, Floats]]:
+    """Columns a .. b of a basis, block by block, as (a, b, X, ``apply(X)``).
+
+    X and its image are taken back when the next block is asked for.
+    """
+    for a in range(0, count, WIDTH):
+        b = min(a + WIDTH, count)
+        X = basis.columns(a, b)
+        Y = apply(X)
+        yield a, b, X, Y
+        basis.crew.give(X, Y)
 
 
 def judge(
@@ -61,16 +75,12 @@ def judge(
         return None
     p = basis.used
     H, lengths = np.zeros((p, p)), np.zeros(p)
-    for a in range(0, p, WIDTH):
-        b = min(a + WIDTH, p)
-        X = basis.columns(a, b)
-        Y = gram(X)
+    for a, b, X, Y in _images(basis, gram, p):
         H[:b, a:b] = basis.inner(Y, 0, b)
         quotients = column_dots(X, Y) / column_dots(X, X)
         subtract_scaled(Y, X, quotients.astype(Y.dtype))
         lengths[a:b] = np.sqrt(column_dots(Y, Y))
         np.fill_diagonal(H[a:b, a:b], quotients)
-        basis.crew.give(X, Y)
     H = np.triu(H) + np.triu(H, 1).T
     quotients = np.diag(H)
     beside = np.linalg.norm(H - np.diag(quotients), axis=0)
@@ -119,11 +129,8 @@ def rayleigh_ritz(
     ndarray (p,), ndarray (p, p), ndarray (p, p)
         Ritz values, descending; how the columns were turned; RᵀR of the residuals.
     """
-    for a in range(0, count, WIDTH):
-        X = basis.columns(a, min(a + WIDTH, count))
-        Y = gram(X)
+    for a, _, _, Y in _images(basis, gram, count):
         basis.put(count + a, Y)
-        basis.crew.give(X, Y)
     S, H = basis.products(count)
     # In float32 the basis is orthonormal to 1e-6 only: a generalised problem, in float64.
     values, Z = linalg.eigh((H + H.T) / 2, S, check_finite=False)
@@ -170,11 +177,9 @@ def polish(
     while filter.degree > 1 and tolerance < errors.max() < before / 2:
         before = float(errors.max())
         lifted = filter.at(values[values > filter.cut]).astype(basis.dtype)
-        for a in range(0, len(lifted), WIDTH):
-            X = basis.columns(a, min(a + WIDTH, len(lifted)))
-            Y = filter.apply(gram, X, basis.crew)
-            basis.put(a, Y / lifted[a : a + WIDTH])
-            basis.crew.give(X, Y)
+        lift = lambda X: filter.apply(gram, X, basis.crew)  # noqa: E731
+        for a, b, _, Y in _images(basis, lift, len(lifted)):
+            basis.put(a, Y / lifted[a:b])
         values, _, residuals = rayleigh_ritz(basis, gram, len(values))
         errors = bounds(values, residuals, len(errors)) + rounding
     return values, errors

@@ -90,7 +90,6 @@ if libc.mprotect(ctypes.c_void_p(start + page), page, 0):
     sys.exit("no page can be closed")
 # The indices end where memory does.
 indices = np.frombuffer(room, np.int32, count=60, offset=page - 240)
-
 indices[:] = np.arange(60) % 7
 
 @numba.njit
