@@ -11,6 +11,7 @@ far as they end within the limit.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -141,6 +142,7 @@ def compare(n: int, decay: str, gamma: float, options: argparse.Namespace) -> li
 def one(method: str, n: int, gamma: float, target: str, rank: int) -> None:
     """Run one method in this process, and keep its values."""
     X = mixture(n)
+    importlib.import_module("torch")  # whoever needs it
 
     def work() -> dict[str, Any]:
         values, figures = watched(lambda: METHODS[method](X, gamma, rank))

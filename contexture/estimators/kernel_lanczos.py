@@ -21,6 +21,7 @@ from scipy import linalg
 from contexture.estimators.crew import one_thread
 from contexture.estimators.dense import top_of
 from contexture.estimators.kernel_ritz import TopPairs, bounds
+from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
 BLOCK = 128
@@ -48,13 +49,14 @@ def top_pairs(
     block: int = BLOCK,
     limit: int | None = None,
     progress: Callable[[int, float], None] | None = None,
+    multiply: Multiply = np.matmul,
 ) -> TopPairs:
     """Find the largest eigenpairs of G beside the trivial one.
 
     Parameters
     ----------
     gram : callable
-        V ↦ G V, shape (side, w).
+        V ↦ G V, shape (side, w); V is the transpose of a C-ordered array.
     trivial : ndarray of shape (side,) or (side, parts)
         Orthonormal eigenvectors to the eigenvalue 1, deflated.
     count : int
@@ -73,15 +75,23 @@ def top_pairs(
         Columns of the basis; at least ``count`` + `extra` + 2 ``block`` are taken.
     progress : callable, optional
         Called with the columns of the basis and the error bound, as far as it is known.
+    multiply : callable
+        (A, B) ↦ A B for the vectors.
 
     Returns
     -------
     TopPairs
     """
-    return _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress).run(start)
+    solver = _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress)
+    solver.multiply = multiply
+    return solver.run(start)
 
 
 class _Lanczos:
+    """State of a run. Vectors are rows here, so that many of them are one array without gaps."""
+
+    multiply: Multiply
+
     def __init__(
         self,
         gram: Callable[[Floats], Floats],
@@ -94,30 +104,32 @@ class _Lanczos:
         limit: int | None,
         progress: Callable[[int, float], None] | None,
     ) -> None:
-        self.trivial = trivial.reshape(len(trivial), -1).astype(dtype)
-        side, self.free = len(trivial), len(trivial) - self.trivial.shape[1]
+        self.trivial = np.ascontiguousarray(trivial.reshape(len(trivial), -1).T, dtype)
+        side, self.free = len(trivial), len(trivial) - len(self.trivial)
         self.gram, self.count, self.tolerance, self.progress = gram, count, tolerance, progress
         self.block = min(block, self.free)
         self.kept = min(count + extra(count), self.free)
         wanted = limit or 4 * count + 2 * self.block
         self.limit = min(max(wanted, self.kept + 2 * self.block), self.free)
-        self.Q = np.empty((side, self.limit), dtype, order="F")
+        self.Q = np.empty((self.limit, side), dtype)
+        # Arrays of some megabytes that come and go leave gaps in memory that add up.
+        self.room = np.empty((self.limit, side), dtype)
         self.H = np.zeros((self.limit, self.limit))
         self.used, self.products = 0, 0
         self.generator = np.random.default_rng([seed, 0x6B65])
         self.floor = 8 * float(np.finfo(dtype).eps)
 
     def run(self, start: Floats | None) -> TopPairs:
-        random = self.generator.standard_normal((len(self.Q), self.block))
-        first = random if start is None else start[:, : self.limit]
-        new = self.orthonormal(first.astype(self.Q.dtype))[0]
-        if not new.shape[1]:  # a start that knows of the trivial vector only
-            new = self.orthonormal(random.astype(self.Q.dtype))[0]
+        random = self.generator.standard_normal((self.Q.shape[1], self.block)).T
+        first = random if start is None else start[:, : self.limit].T
+        new = self.orthonormal(first.astype(self.Q.dtype, order="C"))[0]
+        if not len(new):  # a start that knows of the trivial vector only
+            new = self.orthonormal(random.astype(self.Q.dtype, order="C"))[0]
         check, before, known = 0, np.inf, np.zeros(self.count)
         cycles, best, idle = 0, np.inf, 0
         while True:
             new, link, whole = self.grow(new)
-            full = not new.shape[1] or self.used + new.shape[1] > self.limit
+            full = not len(new) or self.used + len(new) > self.limit
             due = self.used >= max(check, min(1.25 * self.count + self.block, self.limit))
             if not (full or (due and self.used >= self.kept)):
                 self.report(before)
@@ -138,8 +150,8 @@ class _Lanczos:
             if full:
                 cycles, idle = cycles + 1, 0 if worst < 0.8 * best else idle + 1
                 best = min(best, worst)
-            if done or not new.shape[1] or cycles == _CYCLES or idle == _IDLE:
-                vectors = self.Q[:, : self.used] @ Y[:, : self.count].astype(self.Q.dtype)
+            if done or not len(new) or cycles == _CYCLES or idle == _IDLE:
+                vectors = self.turned(Y[:, : self.count]).T
                 return TopPairs(known, vectors, errors, self.products)
             # The bound falls geometrically: look again when it may have come down.
             rate = np.log(before / worst) if worst < before < np.inf else 0.0
@@ -152,19 +164,29 @@ class _Lanczos:
         if self.progress is not None:
             self.progress(self.used, error)
 
-    def orthonormal(self, W: Floats, clean: bool = False) -> tuple[Floats, FloatArray]:
-        """Orthonormal columns Z beyond the basis, and B with W = Z B + rounding there.
+    def subtract(self, W: Floats) -> Floats:
+        """Take what is of the basis out of W, in place; give the coefficients of it, (used, w)."""
+        Q = self.Q[: self.used]
+        C = self.multiply(Q, W.T)
+        W -= np.matmul(C.T, Q, out=self.room[: len(W)])
+        return C
 
-        Directions of which only rounding is left are given up. ``clean``: the basis has been
-        taken out of W once.
+    def turned(self, Y: FloatArray) -> Floats:
+        """Combine vectors of the basis, the columns of Y being the coefficients."""
+        return self.multiply(Y.T.astype(self.Q.dtype), self.Q[: self.used])
+
+    def orthonormal(self, W: Floats, clean: bool = False) -> tuple[Floats, FloatArray]:
+        """Orthonormal vectors Z beyond the basis, and B with Wᵀ = Zᵀ B + rounding there.
+
+        W is used up. Directions of which only rounding is left are given up. ``clean``: the basis
+        has been taken out of W once.
         """
-        B = np.eye(W.shape[1])
-        Q = self.Q[:, : self.used]
+        B = np.eye(len(W))
         for step in range(4):
-            W = W - self.trivial @ (self.trivial.T @ W)
+            W -= np.matmul(W @ self.trivial.T, self.trivial, out=self.room[: len(W)])
             if step or not clean:
-                W -= Q @ (Q.T @ W)
-            S = (W.T @ W).astype(np.float64)
+                self.subtract(W)
+            S = (W @ W.T).astype(np.float64)
             with one_thread():
                 lengths, turn = linalg.eigh(S, driver="evd", check_finite=False)
             lengths = np.sqrt(np.maximum(lengths, 0.0))
@@ -172,7 +194,9 @@ class _Lanczos:
             # No more than the space has left: what is beyond it is rounding, how long so ever.
             large[: max(0, len(lengths) - (self.free - self.used))] = False
             turn, lengths = turn[:, large], lengths[large]
-            W = W @ (turn / lengths).astype(W.dtype)
+            room = np.matmul((turn / lengths).T.astype(W.dtype), W, out=self.room[: len(lengths)])
+            W = W[: len(lengths)]
+            W[:] = room
             B = (lengths[:, None] * turn.T) @ B
             # Once a sweep hardly shortens anything, it has left nothing of the basis.
             if step and np.all(np.abs(lengths - 1.0) < 0.1):
@@ -181,24 +205,22 @@ class _Lanczos:
 
     def grow(self, new: Floats) -> tuple[Floats, FloatArray, bool]:
         """Take a block into the basis; the next one, its link to the last, and if it is whole."""
-        first, last = self.used, self.used + new.shape[1]
-        self.Q[:, first:last] = new
+        first, last = self.used, self.used + len(new)
+        self.Q[first:last] = new
         self.used = last
-        self.products += new.shape[1]
-        W = self.gram(np.ascontiguousarray(new))
-        Q = self.Q[:, :last]
-        C = Q.T @ W
-        W -= Q @ C
+        self.products += len(new)
+        W = np.ascontiguousarray(self.gram(new.T).T)
+        C = self.subtract(W)
         H = C.astype(np.float64)
         self.H[:last, first:last], self.H[first:last, :last] = H, H.T
         self.H[first:last, first:last] = (H[first:] + H[first:].T) / 2
         W, B = self.orthonormal(W, clean=True)
-        missing = min(self.block, self.limit - last) - W.shape[1]
-        if missing <= 0 or W.shape[1] >= self.block // 2:
+        missing = min(self.block, self.limit - last) - len(W)
+        if missing <= 0 or len(W) >= self.block // 2:
             return W, B, True
         # Nothing new from here: look elsewhere, where values that repeat may hide.
-        fresh = self.generator.standard_normal((len(W), missing)).astype(W.dtype)
-        both = np.concatenate([W, fresh - W @ (W.T @ fresh)], axis=1)
+        fresh = self.generator.standard_normal((W.shape[1], missing)).astype(W.dtype).T
+        both = np.concatenate([W, fresh - (fresh @ W.T) @ W])
         B = np.concatenate([B, np.zeros((missing, B.shape[1]))])
         both, turned = self.orthonormal(both)
         return both, turned @ B, False
@@ -212,7 +234,7 @@ class _Lanczos:
         """Keep the best Ritz vectors only."""
         kept = min(self.kept, self.limit - 2 * self.block) if self.limit > self.kept else self.kept
         kept = max(kept, min(self.count, len(values)))
-        self.Q[:, :kept] = self.Q[:, : self.used] @ Y[:, :kept].astype(self.Q.dtype)
+        self.Q[:kept] = self.turned(Y[:, :kept])
         self.H[:] = 0.0
         self.H[:kept, :kept] = np.diag(values[:kept])
         self.used = kept

@@ -154,6 +154,7 @@ def _by_lanczos(
         start=start,
         limit=limit,
         progress=lambda used, error: say(f"basis of {used} columns, error {error:.1e}"),
+        multiply=products.multiply,
     )
     ones = int(np.sum(pairs.values > 1 - _ONES))
     if ones and dtype == np.float32:

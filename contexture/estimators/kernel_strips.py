@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from contexture.estimators.crew import one_thread
 from contexture.estimators.intrinsics import float32_of_bits
+from contexture.estimators.single_products import Multiply, one_thread_here
 from contexture.inputs import FloatArray, Floats
 
 STRIP_BYTES = 96 << 20
@@ -23,6 +24,8 @@ _PIECE = 4096
 _STRIP_ROWS = 512
 _CACHED_BYTES = 5 << 20
 _LEAST_ROWS = 64
+_ROUNDS = 4
+"""Strips that a thread computes before it waits for the others."""
 
 _SMALLEST_EXPONENT = -85.0
 """Smaller entries are raised to e^-85: below stand numbers too small for fast products."""
@@ -57,21 +60,29 @@ def in_threads(
     work : callable
         What to do with a strip.
     count, height : int
-        Rows in all, and of a strip.
+        Rows in all, and of a strip at most.
     threads : int
         Strips at a time.
     progress : callable, optional
         Called after every batch of strips.
     """
+    # As many strips for every thread, so that none waits for the others at the end.
+    rounds = -(-count // (height * threads))
+    height = -(-count // (rounds * threads)) if rounds else height
     strips = [slice(i, min(i + height, count)) for i in range(0, count, height)]
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(strips), threads):
-            batch: Sequence[slice] = strips[first : first + threads]
+    with ThreadPoolExecutor(threads, initializer=one_thread_here) as pool:
+        for first in range(0, len(strips), _ROUNDS * threads):
+            batch: Sequence[slice] = strips[first : first + _ROUNDS * threads]
+
+            def rounds_of(own: int, batch: Sequence[slice] = batch) -> list[Result]:
+                return [work(rows, own) for rows in batch[own::threads]]
+
             # BLAS is held to one thread only while strips are computed, not while the caller
             # of a generator does something else.
             with one_thread():
-                results = list(pool.map(work, batch, range(len(batch))))
-            yield from results
+                results = list(pool.map(rounds_of, range(threads)))
+            for i in range(len(batch)):
+                yield results[i % threads][i // threads]
             if progress is not None:
                 progress(batch[-1].stop, count)
 
@@ -169,11 +180,14 @@ def cached_rows(columns: int) -> int:
     return int(np.clip(_CACHED_BYTES // (8 * columns), 16, _STRIP_ROWS))
 
 
-def add_transposed(total: Floats, strip: Floats, T: Floats) -> None:
-    """Add Tᵀ strip to ``total`` in pieces, so that the temporary stays small.
+def add_transposed(total: Floats, strip: Floats, T: Floats, multiply: Multiply = np.matmul) -> None:
+    """Add Tᵀ strip to ``total``; by BLAS in pieces, so that the temporary stays small.
 
     This way round the product takes a tenth less time than stripᵀ T.
     """
+    if multiply is not np.matmul:  # for which pieces of a strip have gaps between their rows
+        total += multiply(T.T, strip)
+        return
     room = np.empty((T.shape[1], min(_PIECE, total.shape[1])), total.dtype)
     for start in range(0, total.shape[1], _PIECE):
         part = slice(start, min(start + _PIECE, total.shape[1]))

@@ -1,0 +1,99 @@
+"""Products of large matrices in float32, by the library that has the widest vectors for them.
+
+Which kernels OpenBLAS takes depends on the name of the processor. One that it does not know yet
+gets those for AVX2, though it may have AVX-512, and so half of its rate: AMD's Zen 5, say, with the
+OpenBLAS in NumPy's wheels up to 0.3.31. MKL, to which `torch.mm` goes, has AVX-512 for Intel's
+processors only. oneDNN, which comes with torch, looks at what the processor can do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from contexture.estimators.crew import wide_vectors
+from contexture.inputs import Floats
+
+Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
+"""(A, B) ↦ A B."""
+
+_WORTH_LOADING = 5e11
+"""Multiplications of which oneDNN saves two seconds on two cores: torch takes one to load."""
+
+
+def multiply_for(work: float) -> Multiply:
+    """Choose a product for float32.
+
+    Parameters
+    ----------
+    work : float
+        Multiplications that are to be done in all.
+
+    Returns
+    -------
+    callable
+        `by_onednn` where it is faster and worth loading, else NumPy's product.
+    """
+    return by_onednn if work >= _WORTH_LOADING and _onednn_is_wider() else np.matmul
+
+
+def by_onednn(A: Floats, B: Floats) -> Floats:
+    """Multiply by oneDNN; by BLAS what is not float32, or lies in memory in another way.
+
+    Parameters
+    ----------
+    A : ndarray of shape (r, k)
+        C-ordered; otherwise it is copied.
+    B : ndarray of shape (k, c)
+        C-ordered, or the transpose of such an array; for one with gaps between its rows, oneDNN
+        takes hundreds of times as long as BLAS.
+    """
+    single = A.dtype == B.dtype == np.float32 and 0 not in A.shape + B.shape
+    in_order = B.flags.c_contiguous or B.flags.f_contiguous
+    # Of an array that may not be written to, torch would warn.
+    if not (single and in_order and A.flags.writeable and B.flags.writeable):
+        return np.asarray(A @ B)
+    torch = _torch()
+    factors = torch.from_numpy(np.ascontiguousarray(A)), torch.from_numpy(B.T)
+    product: Floats = torch.ops.mkldnn._linear_pointwise(*factors, None, "none", [], "").numpy()
+    return product
+
+
+def one_thread_here() -> None:
+    """Hold OpenMP, which oneDNN uses, to one thread in the thread that calls."""
+    if _onednn_is_wider.cache_info().currsize and _onednn_is_wider():
+        # torch sets the number once in every thread, at its first use there.
+        _torch().get_num_threads()
+        _openmp().limit(limits=1, user_api="openmp")
+
+
+@cache
+def _torch() -> Any:
+    import torch  # slow to import, and optional
+
+    return torch
+
+
+@cache
+def _openmp() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@cache
+def _onednn_is_wider() -> bool:
+    """Whether oneDNN is there and uses AVX-512, where BLAS does not."""
+    if wide_vectors():
+        return False
+    try:
+        torch = _torch()
+    except ImportError:
+        return False
+    return bool(
+        torch.backends.mkldnn.is_available()
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    )

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from threadpoolctl import ThreadpoolController
+
+from contexture.contexts.rbf import RbfRows
+from contexture.estimators import single_products as module
+from contexture.estimators.kernel_products import KernelProducts
+from contexture.inputs import Floats
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture
+def wider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As if oneDNN were faster here."""
+    module._onednn_is_wider.cache_clear()
+    monkeypatch.setattr(module, "wide_vectors", lambda: False)
+    torch = module._torch()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    yield
+    module._onednn_is_wider.cache_clear()
+
+
+def random(*shape: int, seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+ARRAYS = {
+    "C-ordered": lambda A: A,
+    "a transpose": np.asfortranarray,
+    "with gaps between rows": lambda A: np.repeat(A, 2, axis=1)[:, ::2],
+    "not to be written to": lambda A: np.frombuffer(A.tobytes(), A.dtype).reshape(A.shape),
+    "float64": lambda A: A.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("first", ARRAYS)
+@pytest.mark.parametrize("second", ARRAYS)
+def test_a_product_is_right_however_its_factors_lie_in_memory(first: str, second: str) -> None:
+    A, B = random(70, 130), random(130, 33, seed=1)
+    found = module.by_onednn(ARRAYS[first](A), ARRAYS[second](B))
+    assert found.shape == (70, 33)
+    assert found.dtype == (np.float64 if "float64" in (first, second) else np.float32)
+    np.testing.assert_allclose(found, A.astype(float) @ B, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0))])
+def test_products_of_nothing(shapes: tuple[tuple[int, int], tuple[int, int]]) -> None:
+    found = module.by_onednn(*(np.zeros(shape, np.float32) for shape in shapes))
+    assert found.shape == (shapes[0][0], shapes[1][1])
+    assert not found.any()
+
+
+def test_onednn_is_taken_where_it_is_faster_and_worth_loading(wider: None) -> None:
+    assert module.multiply_for(1e15) is module.by_onednn
+    assert module.multiply_for(1e9) is np.matmul
+
+
+def test_blas_is_taken_where_it_has_vectors_as_wide(
+    wider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "wide_vectors", lambda: True)
+    assert module.multiply_for(1e15) is np.matmul
+
+
+def test_blas_is_taken_where_onednn_has_no_wider_vectors(
+    wider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module._torch().backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert module.multiply_for(1e15) is np.matmul
+
+
+def test_blas_is_taken_without_torch(wider: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise ImportError("no torch")
+
+    monkeypatch.setattr(module, "_torch", missing)
+    assert module.multiply_for(1e15) is np.matmul
+
+
+def openmp_threads() -> int:
+    pools = ThreadpoolController().select(user_api="openmp").info()
+    return max(pool["num_threads"] for pool in pools)
+
+
+def test_a_thread_is_held_to_one_thread_of_openmp_and_the_others_are_not(wider: None) -> None:
+    module.multiply_for(1e15)
+    before = openmp_threads()
+    with ThreadPoolExecutor(1, initializer=module.one_thread_here) as pool:
+        product = pool.submit(module.by_onednn, random(50, 40), random(40, 30)).result()
+        assert product.shape == (50, 30)
+        assert pool.submit(openmp_threads).result() == 1
+    assert openmp_threads() == before
+
+
+def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(wider: None) -> None:
+    X = np.random.default_rng(0).normal(size=(900, 5))
+    evidence = RbfRows(X, X[:700], 0.4, np.full(900, 1 / 900), np.arange(700), {})
+    products = KernelProducts(evidence, threads=2, strip_bytes=1 << 18)
+    assert products.multiply is np.matmul  # too little work
+    V, functions = random(700, 40), random(700, 6, seed=1)
+    rows = np.arange(0, 900, 3)
+
+    def results() -> list[Floats]:
+        found = [products.gram(V), *(part for _, part in products.other(V))]
+        for _, first, second in products.expectations(functions.copy(), rows):
+            found += [first, second]
+        return found
+
+    by_blas = results()
+    products.multiply = module.multiply_for(1e15)
+    used = []
+
+    def counted(A: Floats, B: Floats) -> Floats:
+        used.append(threading.get_ident())
+        return module.by_onednn(A, B)
+
+    products.multiply = counted
+    for found, expected in zip(results(), by_blas, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
+    assert len(set(used)) >= 2
+    assert threading.get_ident() not in used
