@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 MARGIN = 0.02
 """Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
 
+OFF = 0.1
+"""Share of the tolerance by which vectors may miss being Ritz vectors of G: less than a residual,
+which may be as large as the root of the tolerance.
+"""
+
 _CYCLES = 60
 
 
@@ -232,7 +237,7 @@ class _Solver:
         p = min(self.kept, self.basis.used)
         wanted = min(self.count, p)
         self.cut_down(p)
-        off = max(self.rounding, MARGIN * self.tolerance)
+        off = max(self.rounding, OFF * self.tolerance)
         judged = judge(self.basis, self.gram, wanted, off)
         if judged is not None and judged[1].max() + self.rounding <= self.tolerance:
             return judged[0], judged[1] + self.rounding

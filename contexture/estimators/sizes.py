@@ -14,7 +14,7 @@ CUT_SHARE = 1.56
 _SIZES = {1: 3.0, 2: 2.5, 3: 2.25}
 """Largest basis for a filter of degree 1, 2 or more, in multiples of the values wanted."""
 
-_FIRST_CHECK, _FIRST_CHECK_LARGE, _LARGE_SIDE = 1.65, 1.3, 50_000
+_FIRST_CHECK, _FIRST_CHECK_LARGE, _LARGE_SIDE = 1.75, 1.3, 50_000
 
 
 def basis_columns(count: int, kept: int, degree: int, fit: int | None) -> tuple[int, bool]:
