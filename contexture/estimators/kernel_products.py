@@ -32,11 +32,8 @@ from contexture.estimators.kernel_strips import (
     exponential_strips,
     strip_rows,
 )
-from contexture.estimators.single_products import multiply_for
+from contexture.estimators.single_products import COLUMNS, multiply_for
 from contexture.inputs import FloatArray, Floats, IntArray
-
-_COLUMNS = 1536
-"""Columns that are multiplied in all, roughly."""
 
 
 class KernelProducts:
@@ -83,7 +80,7 @@ class KernelProducts:
         self.strip_bytes = strip_bytes
         self.progress = progress
         self.passes = 0
-        self.multiply = multiply_for(_COLUMNS * 2.0 * n * m)
+        self.multiply = multiply_for(2.0 * COLUMNS * n * m)
         self.input_weights = np.asarray(evidence.input_weights, dtype=np.float64)
         # Moved to the median, neither a common offset nor a few far rows cancel digits.
         centre = np.median(evidence.references, axis=0)

@@ -21,6 +21,9 @@ from contexture.inputs import Floats
 Multiply: TypeAlias = Callable[[Floats, Floats], Floats]
 """(A, B) ↦ A B."""
 
+COLUMNS = 1536
+"""Columns that block Lanczos multiplies by a dense operator, roughly, there and back."""
+
 _WORTH_LOADING = 5e11
 """Multiplications of which oneDNN saves two seconds on two cores: torch takes one to load."""
 
@@ -46,17 +49,17 @@ def by_onednn(A: Floats, B: Floats) -> Floats:
 
     Parameters
     ----------
-    A : ndarray of shape (r, k)
-        C-ordered; otherwise it is copied.
-    B : ndarray of shape (k, c)
-        C-ordered, or the transpose of such an array; for one with gaps between its rows, oneDNN
-        takes hundreds of times as long as BLAS.
+    A, B : ndarray of shape (r, k), (k, c)
+        Each C-ordered or the transpose of such an array. For one with gaps between its rows,
+        oneDNN would take hundreds of times as long as BLAS.
     """
-    single = A.dtype == B.dtype == np.float32 and 0 not in A.shape + B.shape
-    in_order = B.flags.c_contiguous or B.flags.f_contiguous
+    arrays = A, B
+    single = all(X.dtype == np.float32 and X.size and X.flags.forc for X in arrays)
     # Of an array that may not be written to, torch would warn.
-    if not (single and in_order and A.flags.writeable and B.flags.writeable):
+    if not (single and all(X.flags.writeable for X in arrays)):
         return np.asarray(A @ B)
+    if not A.flags.c_contiguous and A.size > B.size:  # the smaller one is copied
+        return by_onednn(B.T, A.T).T
     torch = _torch()
     factors = torch.from_numpy(np.ascontiguousarray(A)), torch.from_numpy(B.T)
     product: Floats = torch.ops.mkldnn._linear_pointwise(*factors, None, "none", [], "").numpy()

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from threadpoolctl import ThreadpoolController
 
+from contexture import ExpectationOperator
 from contexture.contexts.rbf import RbfRows
 from contexture.estimators import single_products as module
+from contexture.estimators.dense_lanczos import DenseProducts
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.inputs import Floats
 
@@ -48,6 +50,20 @@ def test_a_product_is_right_however_its_factors_lie_in_memory(first: str, second
     assert found.shape == (70, 33)
     assert found.dtype == (np.float64 if "float64" in (first, second) else np.float32)
     np.testing.assert_allclose(found, A.astype(float) @ B, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("rows", [20, 500])
+def test_only_the_smaller_factor_is_copied(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    A, B = np.asfortranarray(random(rows, 100)), random(100, 50, seed=1)
+    copied, before = [], np.ascontiguousarray
+
+    def copy(X: Floats) -> Floats:
+        copied.append(0 if X.flags.c_contiguous else X.size)
+        return before(X)
+
+    monkeypatch.setattr(np, "ascontiguousarray", copy)
+    np.testing.assert_allclose(module.by_onednn(A, B), A @ B, atol=2e-5)
+    assert sum(copied) == min(A.size, B.size)
 
 
 @pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 0), (0, 3)), ((2, 3), (3, 0))])
@@ -126,3 +142,16 @@ def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(wider: None) 
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
     assert len(set(used)) >= 2
     assert threading.get_ident() not in used
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300)])
+def test_products_with_a_dense_operator_are_the_same_by_onednn_and_by_blas(
+    shape: tuple[int, int],
+) -> None:
+    P = np.random.default_rng(0).random(shape)
+    operator = ExpectationOperator.from_conditional(P / P.sum(axis=1, keepdims=True))
+    products, V = DenseProducts(operator, np.float32), random(200, 16)
+    assert products.multiply is np.matmul  # too little work
+    by_blas = products.gram(V)
+    products.multiply = module.by_onednn
+    np.testing.assert_allclose(products.gram(V), by_blas, rtol=2e-5, atol=2e-6)
