@@ -20,6 +20,9 @@ from contexture.inputs import FloatArray, IntArray, normalise
 ROW_SUM_TOLERANCE = 1e-8
 """How far the rows of a given P may be from adding up to 1."""
 
+_SQUARED = 2**18
+"""Entries of a dense block that are squared at a time, so that the squares stay in the cache."""
+
 
 class ExpectationOperator:
     """Rows of P⁺(a|x) with both marginals.
@@ -241,7 +244,10 @@ class ExpectationOperator:
         inverse = 1.0 / self.context_weights
         parts = []
         for block in self.blocks:
-            # Sparse and dense alike: the elementwise square is a copy of one block.
-            square = block.power(2) if isinstance(block, sparse.csr_array) else block * block
-            parts.append(np.asarray(square @ inverse).ravel() - 1.0)
+            if isinstance(block, sparse.csr_array):
+                parts.append(np.asarray(block.power(2) @ inverse).ravel() - 1.0)
+                continue
+            step = max(1, _SQUARED // max(1, block.shape[1]))
+            for i in range(0, len(block), step):
+                parts.append(np.square(block[i : i + step]) @ inverse - 1.0)
         return np.concatenate(parts)
