@@ -18,6 +18,7 @@ from scipy.linalg import get_blas_funcs
 
 from contexture.errors import StorageFullError
 from contexture.estimators.crew import ALONE, Crew, panels_of, wide_vectors
+from contexture.estimators.single_products import multiply_for
 from contexture.estimators.sizes import BLOCK
 from contexture.estimators.sparse_kernels import transpose
 from contexture.inputs import FloatArray, Floats
@@ -58,6 +59,8 @@ class Basis:
         self._slices = panels_of(side)
         self._numbers = range(len(self._slices))
         self.crew = crew
+        work = float(side) * capacity**2 if self.dtype == np.float32 else 0.0
+        self._multiply = multiply_for(work, alone=True)
         self._panels: list[Floats] = []
         self._file = None
         if folder is None:
@@ -107,7 +110,7 @@ class Basis:
         total = np.zeros((last - first, X.shape[1]))
 
         def product(number: int) -> Floats:
-            return self._panel(number, first, last) @ X[self._slices[number]]
+            return self._multiply(self._panel(number, first, last), X[self._slices[number]])
 
         for part in self.crew.each(product, self._numbers):
             total += part
@@ -124,7 +127,7 @@ class Basis:
             if self.dtype == np.float32 and wide_vectors():
                 part -= panel.T @ small
             else:
-                part.T[:] -= small.T @ panel
+                part.T[:] -= self._multiply(small.T, panel)
 
         if len(small):
             self.crew.do(less, self._numbers)
@@ -134,7 +137,7 @@ class Basis:
         small = np.ascontiguousarray(Z.T.astype(self.dtype))
 
         def turn(number: int) -> None:
-            new = small @ self._panel(number, first, first + len(Z))
+            new = self._multiply(small, self._panel(number, first, first + len(Z)))
             if self._file is None:
                 self._panels[number][first : first + len(new)] = new
             else:

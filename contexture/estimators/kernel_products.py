@@ -80,7 +80,8 @@ class KernelProducts:
         self.strip_bytes = strip_bytes
         self.progress = progress
         self.passes = 0
-        self.multiply = multiply_for(2.0 * COLUMNS * n * m)
+        work = 2.0 * COLUMNS * n * m
+        self.multiply, self._multiply = multiply_for(work), multiply_for(work, alone=True)
         self.input_weights = np.asarray(evidence.input_weights, dtype=np.float64)
         # Moved to the median, neither a common offset nor a few far rows cancel digits.
         centre = np.median(evidence.references, axis=0)
@@ -121,7 +122,7 @@ class KernelProducts:
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
-        yield from self._walk(lambda strip, rows, own: (rows, self.multiply(strip, V)), V.dtype)
+        yield from self._walk(lambda strip, rows, own: (rows, self._multiply(strip, V)), V.dtype)
 
     def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
         """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
@@ -149,7 +150,7 @@ class KernelProducts:
 
         def apply(strip: Floats, part: slice, own: int) -> tuple[slice, Floats, Floats]:
             del own
-            means, squares = self.multiply(strip, first), self.multiply(strip, second)
+            means, squares = self._multiply(strip, first), self._multiply(strip, second)
             means /= roots[part]
             squares /= roots[part]
             return part, means, squares
@@ -220,7 +221,7 @@ class KernelProducts:
 
         def add(strip: Floats, rows: slice, own: int) -> None:
             del rows
-            add_transposed(sums[own], strip, self.multiply(strip, V), self.multiply)
+            add_transposed(sums[own], strip, self._multiply(strip, V), self._multiply)
 
         for _ in walk(add, V.dtype):
             pass

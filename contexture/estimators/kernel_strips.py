@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from contexture.estimators.crew import one_thread
 from contexture.estimators.intrinsics import float32_of_bits
-from contexture.estimators.single_products import Multiply, one_thread_here
+from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
 STRIP_BYTES = 96 << 20
@@ -70,7 +70,7 @@ def in_threads(
     rounds = -(-count // (height * threads))
     height = -(-count // (rounds * threads)) if rounds else height
     strips = [slice(i, min(i + height, count)) for i in range(0, count, height)]
-    with ThreadPoolExecutor(threads, initializer=one_thread_here) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         for first in range(0, len(strips), _ROUNDS * threads):
             batch: Sequence[slice] = strips[first : first + _ROUNDS * threads]
 

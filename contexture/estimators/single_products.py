@@ -28,20 +28,24 @@ _WORTH_LOADING = 5e11
 """Multiplications of which oneDNN saves two seconds on two cores: torch takes one to load."""
 
 
-def multiply_for(work: float) -> Multiply:
+def multiply_for(work: float, alone: bool = False) -> Multiply:
     """Choose a product for float32.
 
     Parameters
     ----------
     work : float
         Multiplications that are to be done in all.
+    alone : bool
+        Whether it is called in several threads at once, each on a core of its own.
 
     Returns
     -------
     callable
         `by_onednn` where it is faster and worth loading, else NumPy's product.
     """
-    return by_onednn if work >= _WORTH_LOADING and _onednn_is_wider() else np.matmul
+    if work < _WORTH_LOADING or not _onednn_is_wider():
+        return np.matmul
+    return _alone if alone else by_onednn
 
 
 def by_onednn(A: Floats, B: Floats) -> Floats:
@@ -66,12 +70,10 @@ def by_onednn(A: Floats, B: Floats) -> Floats:
     return product
 
 
-def one_thread_here() -> None:
-    """Hold OpenMP, which oneDNN uses, to one thread in the thread that calls."""
-    if _onednn_is_wider.cache_info().currsize and _onednn_is_wider():
-        # torch sets the number once in every thread, at its first use there.
-        _torch().get_num_threads()
-        _openmp().limit(limits=1, user_api="openmp")
+def _alone(A: Floats, B: Floats) -> Floats:
+    """`by_onednn` in the thread that calls: every thread has a number of its own for OpenMP."""
+    with _openmp().limit(limits=1, user_api="openmp"):
+        return by_onednn(A, B)
 
 
 @cache
@@ -83,7 +85,8 @@ def _torch() -> Any:
 
 @cache
 def _openmp() -> ThreadpoolController:
-    return ThreadpoolController()
+    _torch()
+    return ThreadpoolController().select(user_api="openmp")
 
 
 @cache

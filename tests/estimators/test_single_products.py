@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from threadpoolctl import ThreadpoolController
 from contexture import ExpectationOperator
 from contexture.contexts.rbf import RbfRows
 from contexture.estimators import single_products as module
+from contexture.estimators.basis import Basis
+from contexture.estimators.crew import Crew
 from contexture.estimators.dense_lanczos import DenseProducts
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.inputs import Floats
@@ -105,17 +108,33 @@ def openmp_threads() -> int:
     return max(pool["num_threads"] for pool in pools)
 
 
-def test_a_thread_is_held_to_one_thread_of_openmp_and_the_others_are_not(wider: None) -> None:
-    module.multiply_for(1e15)
-    before = openmp_threads()
-    with ThreadPoolExecutor(1, initializer=module.one_thread_here) as pool:
-        product = pool.submit(module.by_onednn, random(50, 40), random(40, 30)).result()
-        assert product.shape == (50, 30)
-        assert pool.submit(openmp_threads).result() == 1
+def test_beside_other_threads_a_product_takes_one_thread(
+    wider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiply, product = module.multiply_for(1e15, alone=True), module.by_onednn
+    seen = []
+
+    def watched(A: Floats, B: Floats) -> Floats:
+        result = product(A, B)
+        seen.append(openmp_threads())
+        return result
+
+    monkeypatch.setattr(module, "by_onednn", watched)
+    factors, before = (random(300, 200), random(200, 100)), openmp_threads()
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2):  # new to torch, and not
+            found = pool.submit(multiply, *factors).result()
+            np.testing.assert_allclose(found, factors[0] @ factors[1], atol=1e-4)
+        # As before, for whatever else is done in that thread.
+        assert pool.submit(openmp_threads).result() == before
+    assert multiply(*factors).shape == (300, 100)
+    assert seen == [1, 1, 1]
     assert openmp_threads() == before
 
 
-def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(wider: None) -> None:
+def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(
+    wider: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     X = np.random.default_rng(0).normal(size=(900, 5))
     evidence = RbfRows(X, X[:700], 0.4, np.full(900, 1 / 900), np.arange(700), {})
     products = KernelProducts(evidence, threads=2, strip_bytes=1 << 18)
@@ -130,14 +149,13 @@ def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(wider: None) 
         return found
 
     by_blas = results()
-    products.multiply = module.multiply_for(1e15)
     used = []
 
-    def counted(A: Floats, B: Floats) -> Floats:
+    def multiply(A: Floats, B: Floats) -> Floats:
         used.append(threading.get_ident())
-        return module.by_onednn(A, B)
+        return module.multiply_for(1e15, alone=True)(A, B)
 
-    products.multiply = counted
+    monkeypatch.setattr(products, "_multiply", multiply)
     for found, expected in zip(results(), by_blas, strict=True):
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-6)
     assert len(set(used)) >= 2
@@ -155,3 +173,33 @@ def test_products_with_a_dense_operator_are_the_same_by_onednn_and_by_blas(
     by_blas = products.gram(V)
     products.multiply = module.by_onednn
     np.testing.assert_allclose(products.gram(V), by_blas, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("place", ["in memory", "on disk"])
+def test_a_basis_is_worked_on_the_same_by_onednn_and_by_blas(
+    place: str, wider: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    columns, X = random(3000, 64), random(3000, 32, seed=1)
+    H = np.random.default_rng(2).normal(size=(40, 32))
+    Z = np.random.default_rng(3).normal(size=(64, 50))
+
+    def results(work: float) -> list[Floats]:
+        multiply = module.multiply_for(work, alone=True)
+        with Crew(2) as crew:
+            basis = Basis(3000, 70, np.float32, tmp_path if place == "on disk" else None, crew)
+            monkeypatch.setattr(basis, "_multiply", multiply)
+            basis.append(columns)
+            less = X.copy()
+            inner = basis.inner(X, 5, 60)
+            basis.subtract(less, H, first=24)
+            basis.rotate(Z)
+            return [inner, less, basis.drain(50)]
+
+    for found, expected in zip(results(1e15), results(1.0), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-4)
+
+
+def test_which_product_a_basis_takes_depends_on_its_size(wider: None) -> None:
+    assert Basis(2000, 600, np.float32)._multiply is np.matmul
+    assert Basis(1_500_000, 600, np.float32)._multiply is module._alone
+    assert Basis(1_500_000, 600, np.float64)._multiply is np.matmul
