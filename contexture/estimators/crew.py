@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from functools import cache
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -46,7 +47,7 @@ _AHEAD = 2
 _WIDE = ("SkylakeX", "Cooperlake", "SapphireRapids")
 """Kernels of OpenBLAS for AVX-512; another BLAS counts as one without."""
 
-LARGE_PROBLEM = 2000
+LARGE_PROBLEM = 1500
 """Side of a dense eigenproblem from which the threads of BLAS are worth their spinning."""
 
 
@@ -73,9 +74,17 @@ def one_thread() -> AbstractContextManager[Any]:
 
 
 @cache
+def blas_kernels() -> str | None:
+    """Name of the kernels of the OpenBLAS that NumPy multiplies with; None for another BLAS."""
+    pools = [pool for pool in _controller().info() if pool["user_api"] == "blas"]
+    # SciPy's wheels bring an OpenBLAS of their own, of another version.
+    own = [pool for pool in pools if "numpy" in Path(pool["filepath"]).parent.name] or pools
+    return own[0].get("architecture") if own else None
+
+
 def wide_vectors() -> bool:
     """Whether BLAS works on vectors of 512 bits here: what is fast depends on it."""
-    return any(pool.get("architecture") in _WIDE for pool in _controller().info())
+    return blas_kernels() in _WIDE
 
 
 def panels_of(side: int) -> list[slice]:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs
+from contexture.estimators.kernel_lanczos import BLOCK, COLUMNS, extra, top_pairs
 from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.products import SLICE_ROWS, BlockProducts
-from contexture.estimators.single_products import COLUMNS, multiply_for
+from contexture.estimators.single_products import multiply_for
 from contexture.estimators.solution import FLOORS, SINGLE_LIMIT, Settings, Solution
 from contexture.inputs import FloatArray, Floats, IntArray
 from contexture.operator import ExpectationOperator
@@ -40,6 +40,8 @@ class DenseProducts:
         Dense, in memory.
     dtype : float32 or float64
         Of M. A block in another type is multiplied in its own, more slowly.
+    columns : int
+        How many are going to be multiplied, roughly.
 
     Attributes
     ----------
@@ -47,11 +49,13 @@ class DenseProducts:
         (A, B) ↦ A B in the fastest way for products with M in float32.
     """
 
-    def __init__(self, operator: ExpectationOperator, dtype: npt.DTypeLike) -> None:
+    def __init__(
+        self, operator: ExpectationOperator, dtype: npt.DTypeLike, columns: int = 0
+    ) -> None:
         self.shape = operator.shape
         n, m = self.shape
-        single = np.dtype(dtype) == np.float32
-        self.multiply = multiply_for(2.0 * COLUMNS * n * m) if single else np.matmul
+        work = 2.0 * columns * n * m if np.dtype(dtype) == np.float32 else 0.0
+        self.multiply = multiply_for(work)
         self._own = BlockProducts(operator)
         self._M = np.empty(self.shape, dtype)
         left, over = np.sqrt(operator.input_weights), 1.0 / np.sqrt(operator.context_weights)
@@ -136,7 +140,7 @@ def _attempt(
         limit = min(limit, settings.memory // (side * dtype.itemsize))
     if limit < min(free, count + extra(count) + 2 * BLOCK):
         return None
-    products, tell = DenseProducts(operator, dtype), settings.progress
+    products, tell = DenseProducts(operator, dtype, COLUMNS * count), settings.progress
     pairs = top_pairs(
         products.gram,
         trivial,

@@ -13,18 +13,22 @@ columns.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from contexture.estimators.crew import one_thread
+from contexture.estimators.crew import LARGE_PROBLEM, one_thread
 from contexture.estimators.dense import top_of
 from contexture.estimators.kernel_ritz import TopPairs, bounds
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
 BLOCK = 128
+
+COLUMNS = 3
+"""Columns that are multiplied for every value wanted, roughly."""
 
 _CYCLES = 30
 _IDLE = 3
@@ -56,7 +60,8 @@ def top_pairs(
     Parameters
     ----------
     gram : callable
-        V ↦ G V, shape (side, w); V is the transpose of a C-ordered array.
+        V ↦ G V, shape (side, w); V is the transpose of a C-ordered array, and what is returned
+        may be written to.
     trivial : ndarray of shape (side,) or (side, parts)
         Orthonormal eigenvectors to the eigenvalue 1, deflated.
     count : int
@@ -76,21 +81,20 @@ def top_pairs(
     progress : callable, optional
         Called with the columns of the basis and the error bound, as far as it is known.
     multiply : callable
-        (A, B) ↦ A B for the vectors.
+        (A, B) ↦ A B, for what is not written to memory that is there already.
 
     Returns
     -------
     TopPairs
     """
-    solver = _Lanczos(gram, trivial, count, tolerance, dtype, seed, block, limit, progress)
-    solver.multiply = multiply
+    solver = _Lanczos(
+        gram, trivial, count, tolerance, dtype, seed, block, limit, progress, multiply
+    )
     return solver.run(start)
 
 
 class _Lanczos:
     """State of a run. Vectors are rows here, so that many of them are one array without gaps."""
-
-    multiply: Multiply
 
     def __init__(
         self,
@@ -103,17 +107,17 @@ class _Lanczos:
         block: int,
         limit: int | None,
         progress: Callable[[int, float], None] | None,
+        multiply: Multiply,
     ) -> None:
         self.trivial = np.ascontiguousarray(trivial.reshape(len(trivial), -1).T, dtype)
         side, self.free = len(trivial), len(trivial) - len(self.trivial)
         self.gram, self.count, self.tolerance, self.progress = gram, count, tolerance, progress
+        self.multiply = multiply
         self.block = min(block, self.free)
         self.kept = min(count + extra(count), self.free)
         wanted = limit or 4 * count + 2 * self.block
         self.limit = min(max(wanted, self.kept + 2 * self.block), self.free)
         self.Q = np.empty((self.limit, side), dtype)
-        # Arrays of some megabytes that come and go leave gaps in memory that add up.
-        self.room = np.empty((self.limit, side), dtype)
         self.H = np.zeros((self.limit, self.limit))
         self.used, self.products = 0, 0
         self.generator = np.random.default_rng([seed, 0x6B65])
@@ -122,6 +126,8 @@ class _Lanczos:
     def run(self, start: Floats | None) -> TopPairs:
         random = self.generator.standard_normal((self.Q.shape[1], self.block)).T
         first = random if start is None else start[:, : self.limit].T
+        # For a block: arrays of some megabytes that come and go leave gaps that add up.
+        self.room = np.empty((max(len(first), self.block), self.Q.shape[1]), self.Q.dtype)
         new = self.orthonormal(first.astype(self.Q.dtype, order="C"))[0]
         if not len(new):  # a start that knows of the trivial vector only
             new = self.orthonormal(random.astype(self.Q.dtype, order="C"))[0]
@@ -153,10 +159,11 @@ class _Lanczos:
             if done or not len(new) or cycles == _CYCLES or idle == _IDLE:
                 vectors = self.turned(Y[:, : self.count]).T
                 return TopPairs(known, vectors, errors, self.products)
-            # The bound falls geometrically: look again when it may have come down.
+            # The bound falls geometrically at least: look again when it may have come down.
             rate = np.log(before / worst) if worst < before < np.inf else 0.0
             steps = np.log(worst / self.tolerance) / rate if rate > 0 and worst > 0 else np.inf
-            check, before = self.used + (2 if steps > 2 else 1) * self.block, worst
+            ahead = 4 if np.isfinite(steps) and steps > 8 else 2 if steps > 2 else 1
+            check, before = self.used + ahead * self.block, worst
             if full:
                 self.restart(values, Y)
 
@@ -168,6 +175,7 @@ class _Lanczos:
         """Take what is of the basis out of W, in place; give the coefficients of it, (used, w)."""
         Q = self.Q[: self.used]
         C = self.multiply(Q, W.T)
+        # By NumPy, which alone can write to memory that is there.
         W -= np.matmul(C.T, Q, out=self.room[: len(W)])
         return C
 
@@ -194,9 +202,9 @@ class _Lanczos:
             # No more than the space has left: what is beyond it is rounding, how long so ever.
             large[: max(0, len(lengths) - (self.free - self.used))] = False
             turn, lengths = turn[:, large], lengths[large]
-            room = np.matmul((turn / lengths).T.astype(W.dtype), W, out=self.room[: len(lengths)])
+            even = np.matmul((turn / lengths).T.astype(W.dtype), W, out=self.room[: len(lengths)])
             W = W[: len(lengths)]
-            W[:] = room
+            W[:] = even
             B = (lengths[:, None] * turn.T) @ B
             # Once a sweep hardly shortens anything, it has left nothing of the basis.
             if step and np.all(np.abs(lengths - 1.0) < 0.1):
@@ -227,7 +235,7 @@ class _Lanczos:
 
     def ritz(self) -> tuple[FloatArray, FloatArray]:
         used = self.used
-        with one_thread():
+        with nullcontext() if used >= LARGE_PROBLEM else one_thread():
             return top_of(self.H[:used, :used], min(used, self.kept + 1))
 
     def restart(self, values: FloatArray, Y: FloatArray) -> None:

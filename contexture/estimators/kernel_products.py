@@ -32,7 +32,7 @@ from contexture.estimators.kernel_strips import (
     exponential_strips,
     strip_rows,
 )
-from contexture.estimators.single_products import COLUMNS, multiply_for
+from contexture.estimators.single_products import Multiply, multiply_for
 from contexture.inputs import FloatArray, Floats, IntArray
 
 
@@ -57,7 +57,7 @@ class KernelProducts:
     passes : int
         Passes over the whole of M so far.
     multiply : callable
-        (A, B) ↦ A B in the fastest way for products with M in float32.
+        (A, B) ↦ A B in the fastest way for vectors that M is multiplied with; see `expect`.
 
     Raises
     ------
@@ -80,8 +80,8 @@ class KernelProducts:
         self.strip_bytes = strip_bytes
         self.progress = progress
         self.passes = 0
-        work = 2.0 * COLUMNS * n * m
-        self.multiply, self._multiply = multiply_for(work), multiply_for(work, alone=True)
+        self.multiply: Multiply = np.matmul
+        self._in_strip: Multiply = np.matmul
         self.input_weights = np.asarray(evidence.input_weights, dtype=np.float64)
         # Moved to the median, neither a common offset nor a few far rows cancel digits.
         centre = np.median(evidence.references, axis=0)
@@ -116,13 +116,19 @@ class KernelProducts:
         """Σ_{i≥1} s_i², in closed form."""
         return self.marginals.total_association
 
+    def expect(self, columns: int, dtype: npt.DTypeLike) -> None:
+        """Choose how to multiply: so many columns are going to be multiplied there and back."""
+        n, m = self.shape
+        work = 2.0 * columns * n * m if np.dtype(dtype) == np.float32 else 0.0
+        self.multiply, self._in_strip = multiply_for(work), multiply_for(work, alone=True)
+
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
         return self._there_and_back(V, self._walk)
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
-        yield from self._walk(lambda strip, rows, own: (rows, self._multiply(strip, V)), V.dtype)
+        yield from self._walk(lambda strip, rows, own: (rows, self._in_strip(strip, V)), V.dtype)
 
     def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
         """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
@@ -150,7 +156,7 @@ class KernelProducts:
 
         def apply(strip: Floats, part: slice, own: int) -> tuple[slice, Floats, Floats]:
             del own
-            means, squares = self._multiply(strip, first), self._multiply(strip, second)
+            means, squares = self._in_strip(strip, first), self._in_strip(strip, second)
             means /= roots[part]
             squares /= roots[part]
             return part, means, squares
@@ -221,7 +227,7 @@ class KernelProducts:
 
         def add(strip: Floats, rows: slice, own: int) -> None:
             del rows
-            add_transposed(sums[own], strip, self._multiply(strip, V), self._multiply)
+            add_transposed(sums[own], strip, self._in_strip(strip, V), self._in_strip)
 
         for _ in walk(add, V.dtype):
             pass

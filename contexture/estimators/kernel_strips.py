@@ -20,7 +20,7 @@ STRIP_BYTES = 96 << 20
 """Memory of one thread's strip."""
 
 _TILE = 256
-_PIECE = 4096
+_PIECE, _PIECE_ROWS = 4096, 128
 _STRIP_ROWS = 512
 _CACHED_BYTES = 5 << 20
 _LEAST_ROWS = 64
@@ -181,12 +181,15 @@ def cached_rows(columns: int) -> int:
 
 
 def add_transposed(total: Floats, strip: Floats, T: Floats, multiply: Multiply = np.matmul) -> None:
-    """Add Tᵀ strip to ``total``; by BLAS in pieces, so that the temporary stays small.
+    """Add Tᵀ strip to ``total`` in pieces, so that the temporary stays small.
 
     This way round the product takes a tenth less time than stripᵀ T.
     """
-    if multiply is not np.matmul:  # for which pieces of a strip have gaps between their rows
-        total += multiply(T.T, strip)
+    if multiply is not np.matmul:
+        # Some rows of the result at a time: a part of a strip would have gaps between its rows.
+        for start in range(0, len(total), _PIECE_ROWS):
+            rows = slice(start, start + _PIECE_ROWS)
+            total[rows] += multiply(np.ascontiguousarray(T[:, rows].T), strip)
         return
     room = np.empty((T.shape[1], min(_PIECE, total.shape[1])), total.dtype)
     for start in range(0, total.shape[1], _PIECE):

@@ -10,7 +10,9 @@ from contexture.contexts.rbf import Rbf
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import ContextError
 from contexture.estimators.exact import DENSE_SIDE, GRAM_LIMIT
+from contexture.estimators.kernel_lanczos import COLUMNS
 from contexture.estimators.options import Estimation
+from contexture.estimators.single_products import TORCH_BYTES, WORTH_LOADING
 
 Route: TypeAlias = Literal["exact", "krylov", "distributed", "matrix-free", "moments"]
 
@@ -195,6 +197,7 @@ def costs_of(
         # Two passes of tiles for every block of vectors, and nothing of size n × m.
         passes, disk, blocks, matrices = 2.0 * basis / WIDE, 0, 1, 4 * BLOCK_BYTES
         solver, read = number * side * (2 * basis + 512), passes * _FLOAT * n * D
+        matrices += _torch_bytes(2.0 * COLUMNS * rank * n * m, double)
         work = passes * n * m * (2.0 * D + 20 + 2 * WIDE)
     elif not extent.sparse:
         # P and M, which is float64 where float32 did not do; wide blocks without a filter.
@@ -203,11 +206,13 @@ def costs_of(
         solver_bytes = number * side * basis
         solver, read = solver_bytes + number * side * 4 * WIDE, passes * stored
         after, functions = 2 * number * rank * m + _FLOAT * left * (n + m), 0
+        matrices += _torch_bytes(2.0 * COLUMNS * rank * n * m, double)
         work = 4.0 * basis * n * m + 4.0 * side * basis**2
     else:
         # A basis that does not fit is kept on disk; a few blocks of vectors always are in memory.
         passes = 3.0 * basis / WIDTH
-        matrices = stored if route == "distributed" else 3 * stored
+        torch = _torch_bytes(float(side) * basis**2, double)
+        matrices = (stored if route == "distributed" else 3 * stored) + torch
         # The functions take the place of the basis: all for the errors, then those that are kept.
         after, functions = number * rank * m + _FLOAT * left * (n + m), 0
         least = number * side * 12 * WIDTH + _FLOAT * side * 8
@@ -216,7 +221,7 @@ def costs_of(
         solver = int(min(whole, max(least, spare)))
         if route == "distributed":
             # Workers hold blocks and one block of vectors; the basis is on disk.
-            matrices, solver, after = 4 * BLOCK_BYTES, least, 0
+            matrices, solver, after = 4 * BLOCK_BYTES + torch, least, 0
         solver_bytes = solver
         disk += number * side * basis if solver < whole else 0
         read = passes * stored
@@ -232,3 +237,8 @@ def costs_of(
         solver_bytes=solver_bytes,
         work=float(rows_work + work),
     )
+
+
+def _torch_bytes(multiplications: float, double: bool) -> int:
+    """Memory of torch, where oneDNN may multiply so much in float32."""
+    return TORCH_BYTES if not double and multiplications >= WORTH_LOADING else 0

@@ -109,12 +109,32 @@ def test_memory_of_something_else_is_not_kept() -> None:
 def test_the_vectors_of_blas(
     architecture: str | None, wide: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(module, "blas_kernels", lambda: architecture)
+    assert wide_vectors() is wide
+
+
+@pytest.mark.parametrize(
+    ("pools", "kernels"),
+    [
+        ([("scipy.libs", "SkylakeX"), ("numpy.libs", "Haswell")], "Haswell"),
+        ([("lib", "Zen")], "Zen"),
+        ([("lib", None)], None),
+        ([], None),
+    ],
+)
+def test_the_kernels_are_those_of_numpy(
+    pools: list[tuple[str, str | None]], kernels: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Controller:
         def info(self) -> list[dict[str, object]]:
-            return [{"user_api": "openmp"}, {"user_api": "blas", "architecture": architecture}]
+            blas = [
+                {"user_api": "blas", "filepath": f"/x/{folder}/libblas.so", "architecture": name}
+                for folder, name in pools
+            ]
+            return [{"user_api": "openmp", "filepath": "/x/numpy.libs/libgomp.so"}, *blas]
 
     monkeypatch.setattr(module, "_controller", Controller)
-    assert wide_vectors.__wrapped__() is wide
+    assert module.blas_kernels.__wrapped__() == kernels
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -33,7 +33,7 @@ def plan(context: Context, n: int, memory: int, **options: object) -> ContextPla
         (
             Knn(k=5),
             10**6,
-            11 * GIB // 4,
+            3 * GIB,
             {"route": "krylov"},
             "set route to 'distributed', choose a smaller max_rank than 512, or give the workers "
             "more memory",
