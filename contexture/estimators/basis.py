@@ -59,8 +59,7 @@ class Basis:
         self._slices = panels_of(side)
         self._numbers = range(len(self._slices))
         self.crew = crew
-        work = float(side) * capacity**2 if self.dtype == np.float32 else 0.0
-        self._multiply = multiply_for(work, alone=True)
+        self._multiply = multiply_for(float(side) * capacity**2, dtype, alone=True)
         self._panels: list[Floats] = []
         self._file = None
         if folder is None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contexture.estimators.kernel_lanczos import BLOCK, COLUMNS, extra, top_pairs
+from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs, work_of
 from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.products import SLICE_ROWS, BlockProducts
 from contexture.estimators.single_products import multiply_for
@@ -40,8 +40,8 @@ class DenseProducts:
         Dense, in memory.
     dtype : float32 or float64
         Of M. A block in another type is multiplied in its own, more slowly.
-    columns : int
-        How many are going to be multiplied, roughly.
+    count : int
+        Values that are going to be looked for.
 
     Attributes
     ----------
@@ -49,13 +49,9 @@ class DenseProducts:
         (A, B) ↦ A B in the fastest way for products with M in float32.
     """
 
-    def __init__(
-        self, operator: ExpectationOperator, dtype: npt.DTypeLike, columns: int = 0
-    ) -> None:
+    def __init__(self, operator: ExpectationOperator, dtype: npt.DTypeLike, count: int = 0) -> None:
         self.shape = operator.shape
-        n, m = self.shape
-        work = 2.0 * columns * n * m if np.dtype(dtype) == np.float32 else 0.0
-        self.multiply = multiply_for(work)
+        self.multiply = multiply_for(work_of(count, self.shape), dtype)
         self._own = BlockProducts(operator)
         self._M = np.empty(self.shape, dtype)
         left, over = np.sqrt(operator.input_weights), 1.0 / np.sqrt(operator.context_weights)
@@ -140,7 +136,7 @@ def _attempt(
         limit = min(limit, settings.memory // (side * dtype.itemsize))
     if limit < min(free, count + extra(count) + 2 * BLOCK):
         return None
-    products, tell = DenseProducts(operator, dtype, COLUMNS * count), settings.progress
+    products, tell = DenseProducts(operator, dtype, count), settings.progress
     pairs = top_pairs(
         products.gram,
         trivial,

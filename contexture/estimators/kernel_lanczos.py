@@ -27,7 +27,7 @@ from contexture.inputs import FloatArray, Floats
 
 BLOCK = 128
 
-COLUMNS = 3
+_COLUMNS = 3
 """Columns that are multiplied for every value wanted, roughly."""
 
 _CYCLES = 30
@@ -39,6 +39,11 @@ are all alike, no basis tells them apart, and they are right long before the bou
 def extra(count: int) -> int:
     """Ritz values beyond those wanted: the gap to them sharpens the bound of the last wanted."""
     return min(128, max(32, count // 4))
+
+
+def work_of(count: int, shape: tuple[int, int]) -> float:
+    """Multiplications by which `top_pairs` finds the values of a dense operator, roughly."""
+    return 2.0 * _COLUMNS * count * shape[0] * shape[1]
 
 
 def top_pairs(

@@ -116,11 +116,10 @@ class KernelProducts:
         """Σ_{i≥1} s_i², in closed form."""
         return self.marginals.total_association
 
-    def expect(self, columns: int, dtype: npt.DTypeLike) -> None:
-        """Choose how to multiply: so many columns are going to be multiplied there and back."""
-        n, m = self.shape
-        work = 2.0 * columns * n * m if np.dtype(dtype) == np.float32 else 0.0
-        self.multiply, self._in_strip = multiply_for(work), multiply_for(work, alone=True)
+    def expect(self, work: float, dtype: npt.DTypeLike) -> None:
+        """Choose how to multiply, for so many multiplications in all."""
+        self.multiply = multiply_for(work, dtype)
+        self._in_strip = multiply_for(work, dtype, alone=True)
 
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""

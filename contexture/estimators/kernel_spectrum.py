@@ -13,7 +13,7 @@ from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
 from contexture.estimators.kernel_covariance import sampled_covariance
-from contexture.estimators.kernel_lanczos import BLOCK, COLUMNS, extra, top_pairs
+from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs, work_of
 from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import TopPairs, refined
@@ -136,7 +136,7 @@ def _by_lanczos(
     single = tolerance >= SINGLE_TOLERANCE
     dtype = np.dtype(np.float32 if single else np.float64)
     rounding = 2e-6 if single else 1e-12
-    products.expect(COLUMNS * wanted, dtype)
+    products.expect(work_of(wanted, products.shape), dtype)
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
     start = sampled_start(products, BLOCK, dtype, seed) if len(trivial) > LARGE_SIDE else None
     method = f"tiles: block Lanczos in {dtype}"
@@ -217,7 +217,7 @@ def _spectrum(
     tall, across = m <= n, None
     if not tall or left_functions:
         known = pairs.vectors[:, :count] if tall else pairs.vectors
-        parts = products.other(np.ascontiguousarray(known))
+        parts = products.other(known)
         across = np.concatenate([np.asarray(part, np.float64) for _, part in parts])
         with np.errstate(divide="ignore", invalid="ignore"):
             across /= np.sqrt(eigenvalues[: across.shape[1]])

@@ -10,7 +10,7 @@ from contexture.contexts.rbf import Rbf
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import ContextError
 from contexture.estimators.exact import DENSE_SIDE, GRAM_LIMIT
-from contexture.estimators.kernel_lanczos import COLUMNS
+from contexture.estimators.kernel_lanczos import work_of
 from contexture.estimators.options import Estimation
 from contexture.estimators.single_products import TORCH_BYTES, WORTH_LOADING
 
@@ -197,7 +197,7 @@ def costs_of(
         # Two passes of tiles for every block of vectors, and nothing of size n × m.
         passes, disk, blocks, matrices = 2.0 * basis / WIDE, 0, 1, 4 * BLOCK_BYTES
         solver, read = number * side * (2 * basis + 512), passes * _FLOAT * n * D
-        matrices += _torch_bytes(2.0 * COLUMNS * rank * n * m, double)
+        matrices += _torch_bytes(work_of(rank, (n, m)), double)
         work = passes * n * m * (2.0 * D + 20 + 2 * WIDE)
     elif not extent.sparse:
         # P and M, which is float64 where float32 did not do; wide blocks without a filter.
@@ -206,7 +206,7 @@ def costs_of(
         solver_bytes = number * side * basis
         solver, read = solver_bytes + number * side * 4 * WIDE, passes * stored
         after, functions = 2 * number * rank * m + _FLOAT * left * (n + m), 0
-        matrices += _torch_bytes(2.0 * COLUMNS * rank * n * m, double)
+        matrices += _torch_bytes(work_of(rank, (n, m)), double)
         work = 4.0 * basis * n * m + 4.0 * side * basis**2
     else:
         # A basis that does not fit is kept on disk; a few blocks of vectors always are in memory.

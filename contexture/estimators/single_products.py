@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from threadpoolctl import ThreadpoolController
 
 from contexture.estimators.crew import blas_kernels, blas_threads
@@ -36,22 +37,25 @@ _NARROW = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen")
 """Kernels of OpenBLAS for vectors of up to 256 bits."""
 
 
-def multiply_for(work: float, alone: bool = False) -> Multiply:
-    """Choose a product for float32.
+def multiply_for(work: float, dtype: npt.DTypeLike, alone: bool = False) -> Multiply:
+    """Choose how to multiply dense matrices.
 
     Parameters
     ----------
     work : float
         Multiplications that are to be done in all.
+    dtype : float32 or float64
+        Of the matrices.
     alone : bool
         Whether it is called in several threads at once, each on a core of its own.
 
     Returns
     -------
     callable
-        One by oneDNN where that is faster and worth loading, else NumPy's.
+        By oneDNN in float32 where that is faster and worth loading, else NumPy's.
     """
-    if work < WORTH_LOADING * blas_threads() or not _onednn_is_wider():
+    little = np.dtype(dtype) != np.float32 or work < WORTH_LOADING * blas_threads()
+    if little or not _onednn_is_wider():
         return np.matmul
     return _on_one_core if alone else _on_all_cores
 

@@ -142,18 +142,19 @@ def test_precision_before_torch_2_9(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_onednn_is_taken_where_it_is_faster_and_worth_loading(wider: None) -> None:
-    assert module.multiply_for(1e9) is module._on_all_cores
-    assert module.multiply_for(1e9, alone=True) is module._on_one_core
-    assert module.multiply_for(1e5) is np.matmul
-    assert module.multiply_for(1e5, alone=True) is np.matmul
+    assert module.multiply_for(1e9, np.float32) is module._on_all_cores
+    assert module.multiply_for(1e9, np.float32, alone=True) is module._on_one_core
+    assert module.multiply_for(1e9, np.float64) is np.matmul
+    assert module.multiply_for(1e5, np.float32) is np.matmul
+    assert module.multiply_for(1e5, np.float32, alone=True) is np.matmul
 
 
 def test_what_is_worth_loading_grows_with_the_cores(
     wider: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "blas_threads", lambda: 16)
-    assert module.multiply_for(15e6) is np.matmul
-    assert module.multiply_for(17e6) is not np.matmul
+    assert module.multiply_for(15e6, np.float32) is np.matmul
+    assert module.multiply_for(17e6, np.float32) is not np.matmul
 
 
 @pytest.mark.parametrize("kernels", ["SkylakeX", "Cooperlake", None, "neoversev1"])
@@ -161,14 +162,14 @@ def test_blas_is_taken_where_its_vectors_may_be_as_wide(
     kernels: str | None, wider: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "blas_kernels", lambda: kernels)
-    assert module.multiply_for(1e15) is np.matmul
+    assert module.multiply_for(1e15, np.float32) is np.matmul
 
 
 def test_blas_is_taken_where_onednn_has_no_wider_vectors(
     wider: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    assert module.multiply_for(1e15) is np.matmul
+    assert module.multiply_for(1e15, np.float32) is np.matmul
 
 
 @pytest.mark.parametrize("error", [ImportError, OSError, RuntimeError])
@@ -179,7 +180,7 @@ def test_blas_is_taken_where_torch_cannot_be_loaded(
         raise error("no torch")
 
     monkeypatch.setattr(module, "_torch", broken)
-    assert module.multiply_for(1e15) is np.matmul
+    assert module.multiply_for(1e15, np.float32) is np.matmul
 
 
 def test_blas_is_taken_where_the_operator_is_another(
@@ -187,10 +188,10 @@ def test_blas_is_taken_where_the_operator_is_another(
 ) -> None:
     operator = torch.ops.mkldnn._linear_pointwise
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda *a: operator(*a) + 1)
-    assert module.multiply_for(1e15) is np.matmul
+    assert module.multiply_for(1e15, np.float32) is np.matmul
     module._onednn_is_wider.cache_clear()
     monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", lambda A, B: operator(A, B))
-    assert module.multiply_for(1e15) is np.matmul
+    assert module.multiply_for(1e15, np.float32) is np.matmul
 
 
 @pytest.mark.parametrize(("alone", "threads"), [(True, 1), (False, 2)])
@@ -198,7 +199,10 @@ def test_products_take_as_many_threads_as_they_may(
     alone: bool, threads: int, wider: None, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "blas_threads", lambda: 2)
-    multiply, factors = module.multiply_for(1e15, alone=alone), (random(300, 200), random(200, 100))
+    multiply, factors = (
+        module.multiply_for(1e15, np.float32, alone=alone),
+        (random(300, 200), random(200, 100)),
+    )
     calls.openmp.clear()
     module._openmp()
 
@@ -232,9 +236,9 @@ def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(
 
     by_blas = results()
     assert not calls.threads
-    products.expect(100, np.float64)
+    products.expect(1e8, np.float64)
     assert products.multiply is np.matmul
-    products.expect(100, np.float32)
+    products.expect(1e8, np.float32)
     assert products.multiply is module._on_all_cores
     calls.threads.clear()
     for found, expected in zip(results(), by_blas, strict=True):
@@ -256,10 +260,10 @@ def test_products_with_a_dense_operator_are_the_same_by_onednn_and_by_blas(
     V = random(200, 16)
     by_blas = DenseProducts(operator, np.float32).gram(V)
     assert not calls.threads
-    found = DenseProducts(operator, np.float32, columns=500).gram(V)
+    found = DenseProducts(operator, np.float32, count=500).gram(V)
     np.testing.assert_allclose(found, by_blas, rtol=2e-5, atol=2e-6)
     assert len(calls.threads) >= 2
-    assert DenseProducts(operator, np.float64, columns=500).multiply is np.matmul
+    assert DenseProducts(operator, np.float64, count=500).multiply is np.matmul
 
 
 @pytest.mark.parametrize("place", ["in memory", "on disk"])
