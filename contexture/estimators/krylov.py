@@ -150,6 +150,8 @@ class _Solver:
             if stalled:
                 values, errors = self.polish(values, errors)
                 worst = float(errors.max())
+                if worst == np.inf:
+                    break  # the vectors are spoilt
             logger.debug("settled with %d columns left: error %.1e", self.basis.used, worst)
             if worst <= self.tolerance or self.next.shape[1] == 0:
                 missed = self.probe(values)

@@ -171,7 +171,8 @@ def polish(
     Returns
     -------
     (ndarray of shape (p,), ndarray of shape (k,))
-        Values and bounds now.
+        Values and bounds now. The bounds are infinite where rounding left so much in the vectors
+        that the filter made them dependent: they are of no use then.
     """
     (values, errors), before = known, np.inf
     while filter.degree > 1 and tolerance < errors.max() < before / 2:
@@ -180,7 +181,10 @@ def polish(
         lift = lambda X: filter.apply(gram, X, basis.crew)  # noqa: E731
         for a, b, _, Y in _images(basis, lift, len(lifted)):
             basis.put(a, Y / lifted[a:b])
-        values, _, residuals = rayleigh_ritz(basis, gram, len(values))
+        try:
+            values, _, residuals = rayleigh_ritz(basis, gram, len(values))
+        except np.linalg.LinAlgError:  # QᵀQ is not positive definite
+            return values, np.full(len(errors), np.inf)
         errors = bounds(values, residuals, len(errors)) + rounding
     return values, errors
 
