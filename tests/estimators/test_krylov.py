@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 
 from contexture.estimators import krylov
-from contexture.estimators.basis import Basis
-from contexture.estimators.chebyshev import Filter
 from contexture.estimators.convergence import Eigenpairs
-from contexture.estimators.crew import ALONE
 from contexture.estimators.deflation import Space
 from contexture.estimators.krylov import BLOCK, EXTRA, top_eigenpairs
-from contexture.estimators.rayleigh import polish
 from contexture.inputs import FloatArray
 
 SIDE = 400
@@ -142,15 +138,3 @@ def test_ritz_vectors_of_the_filter_are_enough(
     X, Y = (pairs.basis.columns(0, 60).astype(float) for pairs in (once, twice))
     # The same vectors, but for their signs and what the residuals allow.
     np.testing.assert_allclose(np.abs(np.sum(X * Y, axis=0)), 1.0, atol=np.sqrt(tolerance))
-
-
-def test_vectors_that_the_filter_made_dependent_have_no_bounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    basis = Basis(40, 16, np.dtype(np.float32), None, ALONE)
-    basis.append(np.eye(40, 8, dtype=np.float32))
-    monkeypatch.setattr(Filter, "apply", lambda self, gram, X, crew: np.zeros_like(X))
-    known = np.linspace(0.9, 0.6, 8), np.full(6, 1e-3)
-    values, errors = polish(basis, Filter(0.5, 3), lambda X: X, known, 1e-5, 1e-6)
-    np.testing.assert_array_equal(values, known[0])
-    np.testing.assert_array_equal(errors, np.inf)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from contexture.estimators.basis import Basis
+from contexture.estimators.chebyshev import Filter
 from contexture.estimators.convergence import bounds
-from contexture.estimators.rayleigh import judge, rayleigh_ritz
+from contexture.estimators.rayleigh import judge, polish, rayleigh_ritz
 from contexture.inputs import FloatArray
 
 SIDE, COLUMNS, COUNT = 300, 70, 50
@@ -107,3 +108,14 @@ def test_what_is_no_number_is_turned_down() -> None:
     assert judge(held(Q, np.float64), lambda X: np.nan * (G @ X), COUNT, 1e-6) is None
     Q[3, 3] = np.nan
     assert judge(held(Q, np.float64), lambda X: G @ X, COUNT, 1e-6) is None
+
+
+def test_vectors_that_the_filter_made_dependent_have_no_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    basis = held(np.eye(SIDE, 8), np.float32)
+    monkeypatch.setattr(Filter, "apply", lambda self, gram, X, crew: np.zeros_like(X))
+    known = np.linspace(0.9, 0.6, 8), np.full(6, 1e-3)
+    values, errors = polish(basis, Filter(0.5, 3), lambda X: X, known, 1e-5, 1e-6)
+    np.testing.assert_array_equal(values, known[0])
+    np.testing.assert_array_equal(errors, np.inf)
