@@ -7,22 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 
 from contexture.estimators.crew import ALONE, Crew, panels_of
-from contexture.estimators.sparse_kernels import column_dots, combine, subtract_scaled
+from contexture.estimators.sparse_kernels import combine
 from contexture.inputs import FloatArray, Floats
 
 Apply = Callable[[Floats], Floats]
 """X ↦ G X for a block of columns."""
 
-_NEAR = 0.01
-"""Nodes this share of a value away from it may stand for one value."""
-
-PROBES, STEPS = 16, 24
-"""Random vectors and Lanczos steps of the quadrature that estimates the spectral density."""
-
-LIMITS = {np.dtype(np.float32): (5e3, 1e6), np.dtype(np.float64): (1e7, 1e14)}
+LIMITS = {np.dtype(np.float32): (1e4, 2e6), np.dtype(np.float64): (1e6, 1e13)}
 """How many times larger the filter may be at the top than at the least wanted value, and how large
 it may be at λ = 1. Found by trial.
 
@@ -72,6 +65,14 @@ class Filter:
         t = np.maximum(2.0 * x / self.cut - 1.0, 1.0)
         return np.asarray(np.cosh(self.degree * np.arccosh(t)))
 
+    def anywhere(self, value: npt.ArrayLike) -> FloatArray:
+        """f(λ) for any λ from 0 on."""
+        x = np.asarray(value, dtype=np.float64)
+        if self.degree == 1:
+            return x
+        t = np.clip(2.0 * x / self.cut - 1.0, -1.0, 1.0)
+        return np.where(x < self.cut, np.cos(self.degree * np.arccos(t)), self.at(x))
+
     def back(self, image: npt.ArrayLike) -> FloatArray:
         """λ at or above the cut with f(λ) = ``image``."""
         y = np.asarray(image, dtype=np.float64)
@@ -79,15 +80,6 @@ class Filter:
             return y
         t = np.cosh(np.arccosh(np.maximum(y, 1.0)) / self.degree)
         return np.asarray((t + 1.0) * self.cut / 2.0)
-
-    def slope(self, value: npt.ArrayLike) -> FloatArray:
-        """f'(λ) for λ at or above the cut: d U_{d-1}(t) 2/c."""
-        x = np.asarray(value, dtype=np.float64)
-        if self.degree == 1:
-            return np.ones_like(x)
-        angle = np.arccosh(np.maximum(2.0 * x / self.cut - 1.0, 1.0 + 1e-12))
-        growth = np.sinh(self.degree * angle) / np.sinh(angle)
-        return np.asarray(self.degree * growth * 2.0 / self.cut)
 
     def apply(self, gram: Apply, X: Floats, crew: Crew = ALONE) -> Floats:
         """f(G) X by the recurrence of the Chebyshev polynomials; X stays as it is."""
@@ -114,65 +106,3 @@ def _combine(
     """Z ← a Z − b Y − c X without a temporary."""
     a, b, c = (Z.dtype.type(f) for f in factors)
     crew.do(lambda rows: combine(Z[rows], Y[rows], X[rows], a, b, c), panels_of(len(Z)), Z.size)
-
-
-def find_cut(
-    gram: Apply, draw: Callable[[int], Floats], dimension: int, above: float, wanted: float
-) -> tuple[float, float, float]:
-    """Estimate the value above which ``above`` eigenvalues lie, by stochastic quadrature.
-
-    Parameters
-    ----------
-    gram : callable
-        X ↦ G X on the space from which the trivial vectors were taken.
-    draw : callable
-        Gives that many independent standard normal columns of that space.
-    dimension : int
-        Its dimension.
-    above : float
-        How many eigenvalues are to lie above the cut.
-    wanted : float
-        How many are wanted: fewer.
-
-    Returns
-    -------
-    (float, float, float)
-        The cut, the least wanted eigenvalue, and the largest as far as the probes saw it.
-    """
-    steps = min(STEPS, dimension)
-    Q = draw(min(PROBES, max(1, dimension)))
-    Q /= np.sqrt(column_dots(Q, Q)).astype(Q.dtype)
-    probes = Q.shape[1]
-    alpha, beta = np.zeros((steps, probes)), np.zeros((steps, probes))
-    before = np.zeros_like(Q)
-    done = np.full(probes, steps)
-    for j in range(steps):
-        Y = gram(Q)
-        alpha[j] = column_dots(Y, Q)
-        subtract_scaled(Y, Q, alpha[j].astype(Q.dtype))
-        if j:
-            subtract_scaled(Y, before, beta[j - 1].astype(Q.dtype))
-        beta[j] = np.sqrt(column_dots(Y, Y))
-        ended = (beta[j] <= 64 * np.finfo(Q.dtype).eps) & (done == steps)
-        done[ended] = j + 1
-        Y /= np.maximum(beta[j], 1e-30).astype(Q.dtype)
-        before, Q = Q, Y
-        if (done <= j + 1).all():
-            break
-    nodes, weights = [], []
-    for i in range(probes):
-        d = done[i]
-        values, vectors = linalg.eigh_tridiagonal(alpha[:d, i], beta[: d - 1, i])
-        nodes.append(values)
-        weights.append(vectors[0] ** 2 * dimension / probes)
-    x, w = np.concatenate(nodes), np.concatenate(weights)
-    order = np.argsort(-x)
-    x, w = x[order], w[order]
-    # A node stands for values on both of its sides: half of its weight lies above it.
-    counted = np.cumsum(w) - w / 2
-    cut, least = np.interp([above, wanted], counted, x).tolist()
-    # A value that comes very many times would lie on the cut, where nothing is lifted.
-    near = np.abs(x - cut) < _NEAR * cut
-    if w[near].sum() > above / 2:
-        cut *= 1 - 10 * _NEAR
-    return cut, least, float(x[0])

@@ -1,4 +1,4 @@
-"""How well Ritz values are known, and when it is worth to look again.
+"""How well Ritz values are known.
 
 What is guaranteed. Let (θ_i, w_i), i = 1 .. p, be the Ritz pairs of G on the final basis and
 R its residuals G w_i − θ_i w_i. Then there are p eigenvalues of G within ‖R‖ of the θ_i one to
@@ -18,7 +18,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from contexture.estimators.basis import Basis
+from contexture.estimators.chebyshev import Filter
 from contexture.inputs import FloatArray
+
+_ABOVE = 1.05
+"""Ritz values of f(G) must be above, or they may be of eigenvalues below the cut."""
 
 
 @dataclass
@@ -71,11 +75,29 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
     return best
 
 
-def next_check(seen: list[tuple[int, float]], goal: float, step: int) -> int:
-    """Columns at which the error may have come down, from how it came down so far."""
-    if len(seen) < 2 or not np.isfinite(seen[-1][1] * seen[-2][1]):
-        return seen[-1][0] + 2 * step
-    (j, e), (last, error) = seen[-2:]
-    rate = np.log(e / error) / (last - j) if e > error else 0.0
-    ahead = np.log(error / goal) / rate if rate > 0 else 8 * step
-    return last + int(min(0.7 * ahead, 3 * step))
+def promised_error(filter: Filter, values: FloatArray, coupling: FloatArray, count: int) -> float:
+    """Bound the largest error of the wanted values of G, from Ritz pairs of f(G).
+
+    A part of a Ritz vector along an eigenvector is |f(λ) − φ| of the residual of f(G), and |λ − θ|
+    of that of G, with φ = f(θ). As f is within ±1 below the cut and convex above, the second is at
+    most θ / (φ − 1) of the first, wherever λ is.
+
+    Parameters
+    ----------
+    filter : Filter
+        f.
+    values : ndarray of shape (p,)
+        Ritz values of f(G), descending.
+    coupling : ndarray of shape (w, p)
+        Their residuals, in the block that comes next.
+    count : int
+        How many are wanted; all that there are, if these are fewer.
+    """
+    wanted = min(count, len(values))
+    scaled = coupling
+    if filter.degree > 1:
+        if values[wanted - 1] < _ABOVE:
+            return np.inf
+        values = np.maximum(values, _ABOVE)
+        scaled = coupling * (filter.back(values) / (values - 1.0))
+    return float(bounds(filter.back(values), scaled.T @ scaled, wanted).max())

@@ -20,17 +20,20 @@ import numpy.typing as npt
 from scipy import linalg
 
 from contexture.estimators.basis import Basis
-from contexture.estimators.chebyshev import Filter, find_cut
-from contexture.estimators.convergence import Eigenpairs, bounds, next_check
+from contexture.estimators.chebyshev import Filter
+from contexture.estimators.convergence import Eigenpairs, bounds, promised_error
 from contexture.estimators.deflation import Space, extend
+from contexture.estimators.density import Density
+from contexture.estimators.forecast import forecast
+from contexture.estimators.looks import Looks
 from contexture.estimators.rayleigh import find_missed, judge, polish, rayleigh_ritz
-from contexture.estimators.sizes import BLOCK, CUT_SHARE, EXTRA, basis_columns, first_check
+from contexture.estimators.sizes import BLOCK, CUT_SHARE, EXTRA, basis_columns, columns_kept
 from contexture.estimators.sparse_kernels import column_dots
 from contexture.inputs import FloatArray, Floats
 
 logger = logging.getLogger(__name__)
 
-MARGIN = 0.02
+MARGIN = 0.5
 """Residuals of f(G) must promise this share of the tolerance before those of G are computed."""
 
 OFF = 0.1
@@ -108,18 +111,25 @@ class _Solver:
         """Choose filter and basis."""
         dimension = self.space.dimension
         above = CUT_SHARE * self.count + 8
-        self.filter = Filter(0.0, 1)
+        self.filter, density = Filter(0.0, 1), None
         if above < dimension / 2:
             draw = lambda w: self.space.draw(w, self.dtype)  # noqa: E731
-            cut, least, top = find_cut(self.gram, draw, dimension, above, self.count)
+            density = Density.estimate(self.gram, draw, dimension)
+            cut, least = density.cut(above), float(density.quantile(self.count))
             # The probes see the largest value from below.
-            self.filter = Filter.choose(cut, least, min(1.0, 1.05 * top), self.dtype)
+            self.filter = Filter.choose(cut, least, min(1.0, 1.05 * density.top), self.dtype)
         column = self.space.side * self.dtype.itemsize
         fit = None if memory is None else memory // column
         size, fits = basis_columns(self.count, self.kept, self.filter.degree, fit)
         folder = None if fits else workspace or Path(tempfile.gettempdir())
         # The basis never outgrows the space; the second half holds G W in the end.
         self.limit = min(size, dimension)
+        foreseen = None
+        if density is not None:
+            foreseen = forecast(
+                density, dimension, self.filter, self.count, self.kept, self.limit, self.goal
+            )
+        self.looks = Looks(self.count, self.kept, self.space.side, self.limit, foreseen)
         self.basis = Basis(
             self.space.side, max(self.limit, 2 * self.kept), self.dtype, folder, self.space.crew
         )
@@ -127,8 +137,9 @@ class _Solver:
         self.next = np.zeros((self.space.side, 0), self.dtype)
         self.link = np.zeros((0, 0))
         logger.debug(
-            "filter of degree %d above %.3g, basis of %d columns%s",
+            "filter of degree %d above %.3g, basis of %d columns%s; %s",
             self.filter.degree, self.filter.cut, self.limit, " on disk" if folder else "",
+            foreseen,
         )  # fmt: skip
 
     def run(self) -> Eigenpairs:
@@ -141,7 +152,7 @@ class _Solver:
             before, promised = promised, 0.0 if full else self.estimate()
             # Going on helps as long as it did; else let the bounds for G decide.
             if self.goal < promised < before / 1.2:
-                self.cut_down(max(self.kept, min(self.kept + 2 * BLOCK, self.limit - 4 * BLOCK)))
+                self.cut_down(columns_kept(self.kept, self.limit))
                 continue
             values, errors = self.settle()
             worst = float(errors.max())
@@ -167,8 +178,7 @@ class _Solver:
     def grow(self) -> bool:
         """Add blocks until the values seem known (True) or the basis is full (False)."""
         basis, previous = self.basis, 0
-        check = max(first_check(self.count, self.space.side), basis.used + 2 * BLOCK)
-        seen: list[tuple[int, float]] = []
+        self.looks.begin(basis.used)
         while self.next.shape[1]:
             width = self.next.shape[1]
             if basis.used + width > self.limit:
@@ -187,14 +197,13 @@ class _Solver:
             self.link = np.concatenate([np.zeros((len(R), start)), R], axis=1)
             if self._progress is not None:
                 self._progress(min(used, self.limit), self.limit)
-            if used < max(self.kept, min(check, self.limit - BLOCK)):
+            if not self.looks.due(used):
                 continue
             error = self.estimate()
             logger.debug("%d columns: error %.1e", used, error)
             if error <= self.goal:
                 return True
-            seen.append((used, error))
-            check = next_check(seen, self.goal, BLOCK)
+            self.looks.missed(used, error, self.goal)
         return True
 
     def _forget(self) -> None:
@@ -218,11 +227,7 @@ class _Solver:
         values, Y = self.ritz()
         p = min(self.kept, len(values))
         E = self.link @ Y[:, :p]
-        top = values[: self.count]
-        if self.filter.degree > 1 and top[-1] < 1.05:
-            return np.inf
-        errors = bounds(values[:p], E.T @ E, len(top))
-        return float((errors / self.filter.slope(self.filter.back(top))).max())
+        return promised_error(self.filter, values[:p], E, self.count)
 
     def cut_down(self, count: int) -> None:
         """Keep the best Ritz vectors of f(G) only."""

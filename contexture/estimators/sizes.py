@@ -14,8 +14,6 @@ CUT_SHARE = 1.56
 _SIZES = {1: 3.0, 2: 2.5, 3: 2.25}
 """Largest basis for a filter of degree 1, 2 or more, in multiples of the values wanted."""
 
-_FIRST_CHECK, _FIRST_CHECK_LARGE, _LARGE_SIDE = 1.75, 1.3, 50_000
-
 
 def basis_columns(count: int, kept: int, degree: int, fit: int | None) -> tuple[int, bool]:
     """Choose how many columns the basis may have before it is cut down.
@@ -41,10 +39,6 @@ def basis_columns(count: int, kept: int, degree: int, fit: int | None) -> tuple[
     return (fit, True) if fit >= least else (size, False)
 
 
-def first_check(count: int, side: int) -> int:
-    """Columns in the basis from which the values may be known.
-
-    A look costs a dense eigenproblem: as much as a block or two where vectors are short, and next
-    to nothing where they are long.
-    """
-    return int((_FIRST_CHECK_LARGE if side > _LARGE_SIDE else _FIRST_CHECK) * count)
+def columns_kept(kept: int, limit: int, block: int = BLOCK) -> int:
+    """Columns that stay when a basis is cut down: more than the values, where there is room."""
+    return max(kept, min(kept + 2 * block, limit - 4 * block))

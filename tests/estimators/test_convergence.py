@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contexture.estimators.convergence import bounds, next_check
+from contexture.estimators.chebyshev import Filter
+from contexture.estimators.convergence import bounds, promised_error
 
 SPECTRA = {
     "decaying": 0.9 ** np.arange(80),
@@ -69,9 +70,30 @@ def test_without_a_gap_there_is_the_norm_of_the_residual() -> None:
     np.testing.assert_allclose(bounds(theta, residuals, 2), [0.2, 0.2])
 
 
-def test_when_to_look_again() -> None:
-    assert next_check([(100, 1e-2)], 1e-6, 32) == 164
-    assert next_check([(100, np.inf), (164, 1e-2)], 1e-6, 32) == 228
-    # A tenth every 10 columns: 20 more would do, and 0.7 of the way is gone at once.
-    assert next_check([(100, 1e-2), (110, 1e-3)], 1e-5, 32) == 124
-    assert next_check([(100, 1e-2), (110, 1e-2)], 1e-5, 32) == 110 + 96
+@pytest.mark.parametrize("degree", [1, 3, 7])
+@pytest.mark.parametrize("noise", [1e-2, 1e-4])
+def test_residuals_of_the_filter_promise_what_those_of_the_operator_keep(
+    degree: int, noise: float
+) -> None:
+    values, count = np.r_[np.linspace(0.9, 0.3, 40), np.linspace(0.2, 0.0, 60)], 20
+    f = Filter(0.25, degree)
+    generator = np.random.default_rng(0)
+    Q = np.linalg.qr(np.eye(100)[:, :35] + noise * generator.normal(size=(100, 35)))[0]
+    images = f.anywhere(values)
+    phi, Y = np.linalg.eigh(Q.T @ (images[:, None] * Q))
+    phi, W = phi[::-1], Q @ Y[:, ::-1]
+    coupling = images[:, None] * W - W * phi
+    promised = promised_error(f, phi, coupling, count)
+    quotients = np.sum(W**2 * values[:, None], axis=0)
+    R = values[:, None] * W - W * quotients
+    kept = bounds(quotients, R.T @ R, count).max()
+    assert np.abs(quotients - values[:35])[:count].max() <= kept
+    # Wherever the residuals of the filter may come from, and no wider than that.
+    assert (1 - 1e-9) * kept <= promised <= 200 * kept
+
+
+def test_values_that_the_filter_does_not_lift_promise_nothing() -> None:
+    f = Filter(0.25, 3)
+    assert promised_error(f, np.array([9.0, 1.01]), np.zeros((2, 2)), 2) == np.inf
+    assert promised_error(f, np.array([9.0, 1.01]), np.zeros((2, 2)), 1) == 0.0
+    assert promised_error(Filter(0.0, 1), np.array([0.5, 0.1]), np.zeros((2, 2)), 2) == 0.0
