@@ -17,7 +17,7 @@ from benchmarks import large, spectra, table
 from benchmarks.data import CHUNK, knn_matrix, mixture, mixture_chunks
 from benchmarks.machine import describe, rates
 from benchmarks.measure import measured, watched
-from benchmarks.methods import METHODS, Unavailable, residual
+from benchmarks.methods import METHODS, Unavailable, residual, small_operator
 from benchmarks.processes import Tree, _due, memory
 from benchmarks.roads_report import coverage, power_law, rule, tables
 from benchmarks.tally import Tally, Work
@@ -48,6 +48,10 @@ def test_every_row_is_its_own_neighbour(matrix: Path) -> None:
     P = sparse.load_npz(matrix)
     assert (P.diagonal() == 1 / 6).all()
     assert (np.diff(P.indptr) == 6).all()
+
+
+def test_what_starts_the_solver_is_solved_by_it() -> None:
+    assert cx.decompose_operator(small_operator(), 16).method.startswith("block Lanczos")
 
 
 @pytest.mark.parametrize(
