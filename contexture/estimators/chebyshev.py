@@ -15,7 +15,7 @@ from contexture.inputs import FloatArray, Floats
 Apply = Callable[[Floats], Floats]
 """X ↦ G X for a block of columns."""
 
-LIMITS = {np.dtype(np.float32): (1e4, 2e6), np.dtype(np.float64): (1e6, 1e13)}
+LIMITS = {np.dtype(np.float32): (1e4, 2e5), np.dtype(np.float64): (1e6, 1e13)}
 """How many times larger the filter may be at the top than at the least wanted value, and how large
 it may be at λ = 1. Found by trial.
 

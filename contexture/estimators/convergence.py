@@ -24,6 +24,9 @@ from contexture.inputs import FloatArray
 _ABOVE = 1.05
 """Ritz values of f(G) must be above, or they may be of eigenvalues below the cut."""
 
+_LIFTED = 2.0
+"""From here on they are taken into account beyond those that are wanted."""
+
 
 @dataclass
 class Eigenpairs:
@@ -76,11 +79,13 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
 
 
 def promised_error(filter: Filter, values: FloatArray, coupling: FloatArray, count: int) -> float:
-    """Bound the largest error of the wanted values of G, from Ritz pairs of f(G).
+    """Foresee the largest error of the wanted values of G, from Ritz pairs of f(G).
 
     A part of a Ritz vector along an eigenvector is |f(λ) − φ| of the residual of f(G), and |λ − θ|
     of that of G, with φ = f(θ). As f is within ±1 below the cut and convex above, the second is at
-    most θ / (φ − 1) of the first, wherever λ is.
+    most θ / (φ − 1) of the first, wherever λ is. That holds for every residual by itself; of all
+    together it is an estimate, as is that for the values beyond the wanted that are hardly lifted.
+    What is returned with the values is bounded from residuals of G, in the end.
 
     Parameters
     ----------
@@ -92,12 +97,18 @@ def promised_error(filter: Filter, values: FloatArray, coupling: FloatArray, cou
         Their residuals, in the block that comes next.
     count : int
         How many are wanted; all that there are, if these are fewer.
+
+    Returns
+    -------
+    float
+        Infinite where the filter does not lift all that are wanted.
     """
     wanted = min(count, len(values))
-    scaled = coupling
     if filter.degree > 1:
         if values[wanted - 1] < _ABOVE:
             return np.inf
-        values = np.maximum(values, _ABOVE)
-        scaled = coupling * (filter.back(values) / (values - 1.0))
-    return float(bounds(filter.back(values), scaled.T @ scaled, wanted).max())
+        # What is hardly lifted beyond those is noise, and would be made larger.
+        used = max(wanted, int(np.sum(values >= _LIFTED)))
+        values = values[:used]
+        coupling = coupling[:, :used] * (filter.back(values) / (values - 1.0))
+    return float(bounds(filter.back(values), coupling.T @ coupling, wanted).max())

@@ -2,8 +2,9 @@
 
 A Krylov space knows of an operator its eigenvalues and how much of each is in the start, nothing
 else. So an operator with an eighth of the eigenvalues, spread alike, and a block of an eighth of
-the columns converges in as many steps: on a spectrum of some hundred values, in milliseconds, the
-run is foreseen within some hundredths where values are spread evenly enough for a density.
+the columns converges in as many steps. Its spectrum has some hundred values for some hundred wanted
+ones: the run is foreseen in milliseconds, within some hundredths where the values are spread evenly
+enough for a density.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ class _Model:
         self.count = max(1, round(count / SCALE))
         self.kept = max(self.count + 1, round(kept / SCALE))
         self.limit = max(limit // SCALE, self.kept + self.block)
-        n = max(dimension // SCALE, self.kept)
+        n = max(dimension // SCALE, self.kept, 2 * self.block)
         singly = min(n, _SINGLY * self.kept)
         others = min(n - singly, _OTHERS * singly)
         each = (n - singly) / max(others, 1)
@@ -150,10 +151,8 @@ class _Model:
         """Keep the best Ritz vectors, and the block that comes next."""
         kept, b, used = columns_kept(self.kept, self.limit, self.block), self.block, self.used
         values, Y = self.ritz(used)
-        link = self.T[used : used + b, :used] @ Y[:, :kept]
         self.Q[:, :kept] = self.Q[:, :used] @ Y[:, :kept]
         self.Q[:, kept : kept + b] = self.Q[:, used : used + b].copy()
         self.T[:] = 0.0
         self.T[:kept, :kept] = np.diag(values[:kept])
-        self.T[kept : kept + b, :kept] = link
         self.used = kept

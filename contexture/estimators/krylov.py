@@ -144,25 +144,33 @@ class _Solver:
 
     def run(self) -> Eigenpairs:
         """Grow, cut down, and end when the values are known."""
-        X = self.space.draw(min(BLOCK, self.space.dimension), self.dtype)
-        self.next, _, _ = extend(self.basis, self.space, X, X.shape[1], 0.0)
-        best, promised = np.inf, np.inf
+        self.start()
+        best, promised, unlifted, missed = np.inf, np.inf, 0, None
         for _ in range(_CYCLES):
             full = self.grow()
-            before, promised = promised, 0.0 if full else self.estimate()
+            before, promised = promised, self.estimate()
+            if promised == np.inf:
+                # Values that are wanted lie below the cut, or are not in the basis yet.
+                unlifted += 1
+                if unlifted == 1 and not full:
+                    self.cut_down(columns_kept(self.kept, self.limit))
+                else:
+                    self.drop_filter()
+                continue
             # Going on helps as long as it did; else let the bounds for G decide.
-            if self.goal < promised < before / 1.2:
+            if not full and self.goal < promised < before / 1.2:
                 self.cut_down(columns_kept(self.kept, self.limit))
                 continue
             values, errors = self.settle()
+            self.looks.forget()
             worst = float(errors.max())
             # The bounds for G were wider than those for f(G) promised, and stay so.
             stalled = worst > max(self.tolerance, best / 2)
-            if stalled:
+            if stalled and worst < np.inf:
                 values, errors = self.polish(values, errors)
                 worst = float(errors.max())
-                if worst == np.inf:
-                    break  # the vectors are spoilt
+            if worst == np.inf:
+                break  # the vectors are spoilt
             logger.debug("settled with %d columns left: error %.1e", self.basis.used, worst)
             if worst <= self.tolerance or self.next.shape[1] == 0:
                 missed = self.probe(values)
@@ -173,7 +181,34 @@ class _Solver:
             if stalled:
                 break
             best, self.goal = worst, max(self.goal / 100, self.rounding / 16)
-        return Eigenpairs(values[: self.count], errors, self.basis, self.products)
+        values = values[: self.count]
+        # No eigenvalue is above 1: more than that nothing can be off that was or may be missed.
+        errors = np.minimum(errors, 1.0)
+        return Eigenpairs(
+            values,
+            errors if missed is None else np.maximum(errors, 1.0 - values),
+            self.basis,
+            self.products,
+        )
+
+    def start(self) -> None:
+        """Begin with random vectors and an empty basis."""
+        self.basis.used = 0
+        self.T[:] = 0.0
+        self._forget()
+        X = self.space.draw(min(BLOCK, self.space.dimension), self.dtype)
+        self.next, _, _ = extend(self.basis, self.space, X, X.shape[1], 0.0)
+        self.link = np.zeros((0, 0))
+
+    def drop_filter(self) -> None:
+        """Begin anew without a filter: where values fall steeply, an estimated cut may miss some.
+
+        There a Krylov space of G itself knows them soon.
+        """
+        logger.debug("wanted values are below the cut at %.3g; no filter", self.filter.cut)
+        self.filter, self.largest = Filter(0.0, 1), 0.0
+        self.looks.forget()
+        self.start()
 
     def grow(self) -> bool:
         """Add blocks until the values seem known (True) or the basis is full (False)."""
@@ -248,7 +283,10 @@ class _Solver:
         judged = judge(self.basis, self.gram, wanted, off)
         if judged is not None and judged[1].max() + self.rounding <= self.tolerance:
             return judged[0], judged[1] + self.rounding
-        values, Z, residuals = rayleigh_ritz(self.basis, self.gram, p)
+        try:
+            values, Z, residuals = rayleigh_ritz(self.basis, self.gram, p)
+        except np.linalg.LinAlgError:  # rounding has made the vectors dependent
+            return self.filter.back(self.ritz()[0]), np.full(wanted, np.inf)
         self.T[:p, :p] = Z.T @ self.T[:p, :p] @ Z
         self._forget()
         self.link = self.link @ Z

@@ -17,6 +17,9 @@ _SHARE = 1.75
 _EARLY, _LARGE_SIDE = 0.9, 50_000
 """From this length of the vectors on, the first look comes so much before it is foreseen."""
 
+_LATE = 1.25
+"""A forecast is late if it is so many times what would be taken without one."""
+
 _ONE_STEP = 300
 """Error, as a multiple of the wanted one, that a block more takes off near the end. By trial."""
 
@@ -40,21 +43,26 @@ class Looks:
     ) -> None:
         self._count, self._kept, self._limit, self._foreseen = count, kept, limit, foreseen
         self._early = _EARLY if side > _LARGE_SIDE else 1.0
-        self._cycle, self._at = -1, 0
+        self._cycle, self._at, self._foreseen_at = -1, 0, 0
         self._seen: list[tuple[int, float]] = []
+
+    def forget(self) -> None:
+        """Take what was foreseen for past: the run has taken another course."""
+        self._foreseen = None
 
     def begin(self, used: int) -> None:
         """Begin to fill a basis that has so many columns."""
-        self._cycle, self._seen = self._cycle + 1, []
-        foreseen, at = self._foreseen, 0
-        if foreseen is None:
-            at = int(_SHARE * self._count)
-        elif self._cycle < foreseen.cycle:
-            self._at = self._limit + 1  # not before it is full
-            return
-        elif self._cycle == foreseen.cycle:
-            at = int(self._early * foreseen.columns)
-        self._at = min(max(at, used + 2 * BLOCK), self._limit - BLOCK)
+        self._cycle, self._seen, self._foreseen_at = self._cycle + 1, [], 0
+        first, foreseen = max(int(_SHARE * self._count), self._kept + 2 * BLOCK), self._foreseen
+        if foreseen is not None:
+            if self._cycle < foreseen.cycle:
+                self._foreseen_at = self._limit + 1  # not before it is full
+            elif self._cycle == foreseen.cycle:
+                self._foreseen_at = int(self._early * foreseen.columns)
+            # One look before, where it is late: what repeats many times has no density.
+            if self._foreseen_at <= _LATE * first:
+                first = self._foreseen_at
+        self._at = min(max(first, used + 2 * BLOCK), self._limit - BLOCK)
 
     def due(self, used: int) -> bool:
         """Whether to look with so many columns."""
@@ -64,6 +72,7 @@ class Looks:
         """Say what was seen, where it was not good enough."""
         self._seen.append((used, error))
         self._at = min(next_look(self._seen, goal, BLOCK), self._limit - BLOCK)
+        self._at, self._foreseen_at = max(self._at, self._foreseen_at), 0
 
 
 def next_look(seen: list[tuple[int, float]], goal: float, step: int) -> int:

@@ -100,7 +100,7 @@ def _drift(basis: Basis) -> float:
     Z = np.random.default_rng(0).standard_normal((basis.used, DRIFTS))
     drift = 0.0
     for _ in range(DRIFT_STEPS):
-        Z /= np.linalg.norm(Z, axis=0)
+        Z /= np.maximum(np.linalg.norm(Z, axis=0), np.finfo(float).tiny)
         X = np.zeros((basis.side, DRIFTS), basis.dtype)
         held = Z.astype(basis.dtype).astype(float)
         basis.subtract(X, held)

@@ -235,3 +235,19 @@ def check_functions(operator: ExpectationOperator, found: Spectrum, tolerance: f
         np.testing.assert_allclose(weights @ functions, 0, atol=close)
         gram = functions.T @ (weights[:, None] * functions)
         np.testing.assert_allclose(gram, np.eye(len(values)), atol=close)
+
+
+@pytest.mark.parametrize("width", [15.0, 30.0])
+@pytest.mark.parametrize(("rank", "tolerance"), [(50, 1e-5), (100, 1e-5), (200, 1e-5), (100, 1e-8)])
+def test_a_spectrum_that_falls_steeply(width: float, rank: int, tolerance: float) -> None:
+    """A band of Gaussian weights: some dozens of values, and then next to nothing."""
+    places = np.arange(1600)
+    apart = places[:, None] - places
+    P = np.exp(-(apart**2) / (2 * width**2)) * (np.abs(apart) <= 3 * width)
+    P /= P.sum(axis=1, keepdims=True)
+    operator = ExpectationOperator.from_conditional(sparse.csr_array(P))
+    known = exact_spectrum(operator, rank)
+    found = krylov_spectrum(operator, rank, Settings(tolerance))
+    off = np.abs(found.eigenvalues - known.eigenvalues)
+    assert (off <= found.numerical_error + known.numerical_error + 1e-12).all()
+    assert off.max() <= tolerance

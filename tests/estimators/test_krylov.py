@@ -138,3 +138,54 @@ def test_ritz_vectors_of_the_filter_are_enough(
     X, Y = (pairs.basis.columns(0, 60).astype(float) for pairs in (once, twice))
     # The same vectors, but for their signs and what the residuals allow.
     np.testing.assert_allclose(np.abs(np.sum(X * Y, axis=0)), 1.0, atol=np.sqrt(tolerance))
+
+
+STEEP = np.r_[np.linspace(0.9, 0.01, 30), 0.005 * 0.8 ** np.arange(300)]
+"""A few large values, and then so steep a fall that an estimated cut may miss what is wanted."""
+
+
+def test_values_below_the_cut_are_found_without_a_filter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut far above the wanted values: their residuals are small, but they are others' values."""
+    monkeypatch.setattr(
+        krylov.Filter, "choose", classmethod(lambda cls, *given: cls(STEEP[29] * 1.02, 2))
+    )
+    pairs = solved(STEEP, 50, 1e-10, np.float64)
+    assert (np.abs(pairs.values - STEEP[:50]) <= pairs.errors).all()
+    assert pairs.errors.max() <= 1e-10
+
+
+def test_a_value_that_was_seen_last_and_not_found_is_in_the_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If the end always finds something missed, nothing is known but that no value is above 1."""
+    monkeypatch.setattr(
+        krylov._Solver, "probe", lambda self, values: self.space.draw(BLOCK, self.dtype)
+    )
+    monkeypatch.setattr(krylov, "_CYCLES", 2)
+    pairs = solved(SPECTRA["decaying"], 20, 1e-10, np.float64)
+    assert (pairs.errors >= 1.0 - pairs.values).all()
+    assert pairs.errors.max() <= 1.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vectors_that_rounding_made_dependent_have_no_bounds(
+    dtype: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dependent(*given: object) -> None:
+        raise np.linalg.LinAlgError("not positive definite")
+
+    monkeypatch.setattr(krylov, "judge", lambda *given: None)
+    monkeypatch.setattr(krylov, "rayleigh_ritz", dependent)
+    pairs = solved(SPECTRA["decaying"], 20, 1e-5, dtype)
+    np.testing.assert_array_equal(pairs.errors, 1.0)
+    assert pairs.values.shape == (20,)
+
+
+@pytest.mark.parametrize("side", [3, 9, 20, 25, 30, 70])
+def test_small_spaces(side: int) -> None:
+    values = np.linspace(0.9, 0.1, side)[1:] ** 3
+    V = np.linalg.qr(np.random.default_rng(0).normal(size=(side, side)))[0]
+    G = (V * np.r_[1.0, values]) @ V.T
+    for count in (1, 2):
+        pairs = top_eigenpairs(lambda X: G @ X, Space(V[:, 0]), count, 1e-9, np.float64)
+        np.testing.assert_allclose(pairs.values, values[:count], atol=1e-9)

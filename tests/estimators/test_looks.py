@@ -34,14 +34,34 @@ def test_the_first_look_is_when_values_are_foreseen_to_be_known(side: int, first
     assert at(looks) == first + BLOCK
 
 
-def test_nobody_looks_before_the_basis_is_full_in_a_cycle_too_early() -> None:
+def test_in_a_cycle_too_early_there_is_one_look_before_the_basis_is_full() -> None:
     looks = Looks(COUNT, KEPT, 20_000, LIMIT, Forecast(1, 704))
     looks.begin(0)
+    assert at(looks) == 896
+    looks.missed(896, 1e-2, 1e-6)
     assert not looks.due(LIMIT)
     looks.begin(608)
     assert at(looks) == 704
     looks.begin(608)  # not foreseen
     assert at(looks) == 608 + 2 * BLOCK
+
+
+def test_a_late_forecast_does_not_put_off_the_first_look() -> None:
+    looks = Looks(COUNT, KEPT, 20_000, LIMIT, Forecast(0, 1152))
+    looks.begin(0)
+    assert at(looks) == 896
+    looks.missed(896, 1e-2, 1e-6)
+    assert at(looks) == 1152
+    looks.missed(1152, 1e-5, 1e-6)
+    assert at(looks) == 1152 + BLOCK
+
+
+def test_what_was_foreseen_is_past_once_the_run_has_taken_another_course() -> None:
+    looks = Looks(COUNT, KEPT, 20_000, LIMIT, Forecast(1, 704))
+    looks.begin(0)
+    looks.forget()
+    looks.begin(544)
+    assert at(looks) == 896
 
 
 def test_without_a_forecast_the_first_look_follows_from_the_rank() -> None:
