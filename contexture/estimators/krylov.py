@@ -85,6 +85,9 @@ def top_eigenpairs(
 class _Solver:
     """State of a run: basis, the projection T of f(G) on it, and the block that comes next."""
 
+    next: Floats
+    link: FloatArray
+
     def __init__(
         self,
         gram: Callable[[Floats], Floats],
@@ -134,8 +137,6 @@ class _Solver:
             self.space.side, max(self.limit, 2 * self.kept), self.dtype, folder, self.space.crew
         )
         self.T = np.zeros((self.limit, self.limit))
-        self.next = np.zeros((self.space.side, 0), self.dtype)
-        self.link = np.zeros((0, 0))
         logger.debug(
             "filter of degree %d above %.3g, basis of %d columns%s; %s",
             self.filter.degree, self.filter.cut, self.limit, " on disk" if folder else "",

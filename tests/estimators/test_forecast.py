@@ -43,8 +43,7 @@ def ran(
     space = Space(np.ones(SIDE))
     solver = krylov._Solver(lambda X: column * X, space, count, tolerance, np.dtype(dtype), None)
     solver.prepare(memory, None)
-    X = space.draw(BLOCK, dtype)
-    solver.next, _, _ = krylov.extend(solver.basis, space, X, BLOCK, 0.0)
+    solver.start()
     for cycle in range(9):
         if solver.grow() or solver.estimate() <= solver.goal:
             seen.append(Forecast(cycle, solver.basis.used))
