@@ -6,8 +6,9 @@ exponential,
     M(x, a) = exp(2γ x·a + [½ log p_X(x) − L(x) − γ‖x‖²] + [−½ log p_A(a) − γ‖a‖²]),
 
 whose argument is the product of two rows with D + 2 entries. So a tile of M costs a thin matrix
-product and an exponential. A strip of tiles serves both halves of MᵀM V before it is forgotten:
-that a kernel is symmetric could save nothing more. L, p_A and Σ s_i² come from one pass before.
+product and an exponential. A strip of tiles serves both halves of MᵀM V before it is forgotten; in
+float32, where the context values are the inputs, tiles of a symmetric kernel do (`kernel_tiles`).
+L, p_A and Σ s_i² come from one pass before.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from contexture.estimators.kernel_strips import (
     exponential_strips,
     strip_rows,
 )
+from contexture.estimators.kernel_tiles import SymmetricTiles
 from contexture.estimators.single_products import Multiply, multiply_for
 from contexture.inputs import FloatArray, Floats, IntArray
 
@@ -123,6 +125,9 @@ class KernelProducts:
 
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
+        if V.dtype == np.float32 and self._symmetric is not None:
+            self.passes += 1
+            return self._symmetric.gram(V, self._in_strip, self.progress)
         return self._there_and_back(V, self._walk)
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
@@ -218,6 +223,17 @@ class KernelProducts:
         wide = self.shape[0] < self.shape[1]
         along, across = (self._R, self._X) if wide else (self._X, self._R)
         return along, np.ascontiguousarray(across.T)
+
+    @cached_property
+    def _symmetric(self) -> SymmetricTiles | None:
+        """Tiles that serve twice, if the context values are the inputs, in their order."""
+        X, R = self._X[:, :-2], self._R[:, :-2]
+        if not np.array_equal(X, R):
+            return None
+        halves = self._half_norms
+        logs = self._X[:, -2] + halves, self._R[:, -1] + halves
+        tiles = SymmetricTiles(X, *logs, self.threads)
+        return tiles if tiles.possible else None
 
     def _there_and_back(self, V: Floats, walk: Callable[..., Iterator[None]]) -> Floats:
         """Add up Sᵀ(S V) over strips S, those of every thread to a sum of its own."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from contexture.estimators.crew import one_thread
-from contexture.estimators.intrinsics import float32_of_bits
+from contexture.estimators.kernel_exponentials import LOG2_E, raise_products
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
@@ -26,17 +24,6 @@ _CACHED_BYTES = 5 << 20
 _LEAST_ROWS = 64
 _ROUNDS = 4
 """Strips that a thread computes before it waits for the others."""
-
-_SMALLEST_EXPONENT = -85.0
-"""Smaller entries are raised to e^-85: below stand numbers too small for fast products."""
-
-_LOG2_E = math.log2(math.e)
-_LOWEST, _HIGHEST = _SMALLEST_EXPONENT * _LOG2_E, 127.0
-_POWERS = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
-_C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
-    np.float32(c) for c in _POWERS.convert(kind=np.polynomial.Polynomial).coef
-)
-"""2^f for |f| <= 1/2, to 1e-8."""
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the rows done so far in this pass and the rows in all."""
@@ -117,57 +104,21 @@ def exponential_strips(
     """
     columns = across.shape[1]
     height = strip_rows(strip_bytes, columns * np.dtype(dtype).itemsize)
-    single = np.dtype(dtype) == np.float32
-    if single:
-        across = across * _LOG2_E
+    if np.dtype(dtype) == np.float32:
+        across = across * LOG2_E
 
     def fill(rows: slice, own: int) -> Result:
         strip = held[own][: rows.stop - rows.start]
-        points, tile = along[rows], tiles[own][: rows.stop - rows.start]
+        points = along[rows]
         for start in range(0, columns, _TILE):
-            part = slice(start, min(start + _TILE, columns))
-            # Rounding of an exponent is a relative error of its entry, and exponents are
-            # differences of large numbers: float32 would cost 1e-5 and save a tenth.
-            exponents = np.matmul(points, across[:, part], out=tile[:, : part.stop - start])
-            if single:
-                _raise_two(tile, strip, start, part.stop - start)
-                continue
-            if exponents.min() < _SMALLEST_EXPONENT:
-                np.maximum(exponents, _SMALLEST_EXPONENT, out=exponents)
-            np.exp(exponents, out=strip[:, part])
+            part = slice(start, start + _TILE)
+            raise_products(points, across[:, part], strip[:, part], rooms[own])
         return work(strip, rows, own)
 
     each = range(threads)
     held = [np.empty((height, columns), dtype) for _ in each]
-    tiles = [np.empty((height, _TILE)) for _ in each]
+    rooms = [np.empty(height * _TILE) for _ in each]
     yield from in_threads(fill, len(along), height, threads, progress)
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _raise_two(exponents: Any, result: Any, start: Any, width: Any) -> None:
-    """Write 2^x of float64 exponents as float32 into columns from ``start`` on.
-
-    The whole part of x is the exponent of the result, a polynomial gives the rest: right to
-    1e-7, where rounding x first costs 6e-8 |x| and NumPy's exponential twice the time. Results
-    end at 2^127; entries of M are at most 1.
-    """
-    whole, rest = np.empty(width, np.float32), np.empty(width, np.float32)
-    for i in range(len(exponents)):
-        # Two loops, so that the second has numbers of 4 bytes only: more fit a vector.
-        for j in range(width):
-            x = exponents[i, j]
-            x = _LOWEST if x < _LOWEST else x  # what is no number stays what it is
-            x = _HIGHEST if x > _HIGHEST else x
-            nearest = np.rint(x)
-            whole[j] = np.float32(nearest)
-            rest[j] = np.float32(x - nearest)
-        row = result[i, start : start + width]
-        for j in range(width):
-            f = rest[j]
-            power = (((((_C6 * f + _C5) * f + _C4) * f + _C3) * f + _C2) * f + _C1) * f + _C0
-            # A float32 is 2^(e - 127), e in the bits above the 23 of its fraction.
-            bits = np.int32((whole[j] + np.float32(127)) * np.float32(8388608))
-            row[j] = power * float32_of_bits(bits)
 
 
 def strip_rows(strip_bytes: int, row_bytes: int) -> int:

@@ -8,6 +8,8 @@ from contexture.contexts import Rbf
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
 from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_tiles import SymmetricTiles
+from contexture.inputs import Floats
 
 
 def corpus(n: int, D: int = 5, seed: int = 0) -> np.ndarray:
@@ -85,6 +87,35 @@ def test_rounding_of_single_precision_stays_small_far_from_the_centre() -> None:
     products = KernelProducts(evidence)
     V = np.linalg.qr(np.random.default_rng(0).normal(size=(600, 40)))[0].astype(np.float32)
     assert np.linalg.norm(products.gram(V) - M.T @ (M @ V), 2) < 1e-5
+
+
+@pytest.mark.parametrize("change", ["none", "order", "one row fewer", "one number"])
+def test_tiles_serve_twice_only_where_the_context_values_are_the_inputs(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X = corpus(300)
+    R = X.copy()
+    if change == "order":
+        R = R[::-1].copy()
+    elif change == "one row fewer":
+        R = R[1:]
+    elif change == "one number":
+        R[17, 2] += 0.5
+    twice: list[int] = []
+
+    def gram(self: SymmetricTiles, V: Floats, *others: object) -> Floats:
+        twice.append(len(V))
+        return genuine(self, V, *others)  # type: ignore[arg-type]
+
+    genuine = SymmetricTiles.gram
+    monkeypatch.setattr(SymmetricTiles, "gram", gram)
+    evidence = rbf_rows(X, R, 2.0)
+    M = np.asarray(cx.ExpectationOperator.from_evidence(evidence).normalised())
+    products = KernelProducts(evidence)
+    V = np.random.default_rng(0).normal(size=(len(R), 3)).astype(np.float32)
+    np.testing.assert_allclose(products.gram(V), M.T @ (M @ V), atol=1e-5)
+    np.testing.assert_allclose(products.gram(V.astype(float)), M.T @ (M @ V), atol=1e-9)
+    assert len(twice) == (change == "none")
 
 
 def test_context_values_that_nobody_chooses_are_dropped() -> None:

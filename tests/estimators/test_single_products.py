@@ -219,13 +219,14 @@ def test_products_take_as_many_threads_as_they_may(
     assert calls.openmp == [threads, threads]
 
 
+@pytest.mark.parametrize("references", [700, 900])
 def test_products_with_a_kernel_are_the_same_by_onednn_and_by_blas(
-    wider: None, calls: Calls
+    references: int, wider: None, calls: Calls
 ) -> None:
     X = np.random.default_rng(0).normal(size=(900, 5))
-    evidence = RbfRows(X, X[:700], 0.4, np.full(900, 1 / 900), np.arange(700), {})
+    evidence = RbfRows(X, X[:references], 0.4, np.full(900, 1 / 900), np.arange(references), {})
     products = KernelProducts(evidence, threads=2, strip_bytes=1 << 18)
-    V, functions = random(700, 140), random(700, 6, seed=1)
+    V, functions = random(references, 140), random(references, 6, seed=1)
     rows = np.arange(0, 900, 3)
 
     def results() -> list[Floats]:

@@ -1,0 +1,155 @@
+"""Products with a kernel among the rows themselves: half of its tiles serve for all of it.
+
+Where the context values are the inputs, M = D₁ K D₂ with a symmetric K and diagonal D₁, D₂,
+
+    K(x, a) = exp(−γ‖x − a‖²),    D₁(x) = p_X(x)^½ exp(−L(x)),    D₂(a) = p_A(a)^−½,
+
+so MᵀM V = D₂ K D₁² K D₂ V. Each of the two products takes the upper triangle of K, whose tiles
+serve twice while they are in the cache. A strip of M would serve both halves of MᵀM V too, and
+take as many exponentials, but goes to memory and back in between.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from contexture.estimators.kernel_exponentials import LOG2_E, gaussians, raise_products
+from contexture.estimators.kernel_strips import Progress, in_threads
+from contexture.estimators.single_products import Multiply
+from contexture.inputs import FloatArray, Floats
+
+LEAST_ROWS = 128
+"""Rows of a tile at least, and so of the whole."""
+
+_EDGE = 1024
+"""Rows of a tile at most."""
+
+_TILES = 8
+"""Tiles wanted for every thread."""
+
+_PIECE = 128
+"""Rows of a tile that stay in a near cache from their exponents to their entries."""
+
+_TURN = 4
+"""Tiles that a thread takes at a time."""
+
+_FEW_COORDINATES = 48
+"""Up to which squared differences take less time than a product of coordinates in float64."""
+
+_LARGEST_NORM = 16.0
+"""Of points in float32, in widths of the kernel: rounding moves them by 1e-6 widths at most."""
+
+_LARGEST_LOG = 20.0
+"""Of the scales, in the middle 1: beyond, squares would come near the ends of float32."""
+
+
+class SymmetricTiles:
+    """Products with MᵀM, in float32, of a kernel among the rows themselves.
+
+    Parameters
+    ----------
+    points : ndarray of shape (n, d)
+        x and a, in units in which exp(−½ ‖x − a‖²) is the kernel; at least `LEAST_ROWS`.
+    log_rows, log_columns : ndarray of shape (n,)
+        log D₁, log D₂.
+    threads : int
+        Tiles at a time.
+
+    Attributes
+    ----------
+    possible : bool
+        Whether float32 has room for the scales.
+    """
+
+    def __init__(
+        self, points: FloatArray, log_rows: FloatArray, log_columns: FloatArray, threads: int
+    ) -> None:
+        n = len(points)
+        self._points, self._threads = points, threads
+        self._half_norms = 0.5 * np.einsum("ij,ij->i", points, points)
+        # M stays what it is if D₁ is divided by what D₂ is multiplied with.
+        middle = (_middle(log_rows) - _middle(log_columns)) / 2
+        logs = log_rows - middle, log_columns + middle
+        self.possible = n >= LEAST_ROWS and max(np.abs(log).max() for log in logs) <= _LARGEST_LOG
+        if self.possible:
+            self._rows, self._columns = (np.exp(log).astype(np.float32)[:, None] for log in logs)
+        wanted = int(np.ceil(np.sqrt(2 * _TILES * threads)))
+        number = max(-(-n // _EDGE), min(wanted, n // LEAST_ROWS))
+        edges = [n * k // number for k in range(number + 1)]
+        self._edge = -(-n // number)
+        self._blocks = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
+        self._tiles = [(i, j) for i in range(number) for j in range(i, number)]
+
+    def gram(self, V: Floats, multiply: Multiply, progress: Progress | None = None) -> Floats:
+        """MᵀM V.
+
+        Parameters
+        ----------
+        V : ndarray of shape (n, w)
+            Float32.
+        multiply : callable
+            (A, B) ↦ A B, called in every thread.
+        progress : callable, optional
+            Called with the rows done and the rows in all, as if there were one pass.
+        """
+        halves = [None if progress is None else _half(progress, len(V), k) for k in (0, 1)]
+        result = self._product(np.multiply(V, self._columns, order="C"), multiply, halves[0])
+        result *= np.square(self._rows)
+        result = self._product(result, multiply, halves[1])
+        result *= self._columns
+        return result
+
+    def _product(self, V: Floats, multiply: Multiply, progress: Progress | None) -> Floats:
+        """K V. Every thread has a sum of its own; they are added up in one order."""
+        each, edge = range(self._threads), self._edge
+        sums = [np.zeros_like(V) for _ in each]
+        tiles = [np.empty(edge * edge, np.float32) for _ in each]
+        exponents = [np.empty(_PIECE * edge) for _ in each]
+        products = [np.empty((edge, V.shape[1]), np.float32) for _ in each]
+
+        def add(total: Floats, A: Floats, B: Floats, own: int) -> None:
+            if multiply is np.matmul:
+                total += np.matmul(A, B, out=products[own][: len(A)])
+            else:
+                total += multiply(A, B)
+
+        def work(turn: slice, own: int) -> None:
+            for i, j in self._tiles[turn]:
+                rows, columns = self._blocks[i], self._blocks[j]
+                tile = self._tile(rows, columns, tiles[own], exponents[own])
+                add(sums[own][rows], tile, V[columns], own)
+                if i != j:
+                    add(sums[own][columns], tile.T, V[rows], own)
+
+        for _ in in_threads(work, len(self._tiles), _TURN, self._threads, progress):
+            pass
+        total = sums[0]
+        for part in sums[1:]:
+            total += part
+        return total
+
+    def _tile(self, rows: slice, columns: slice, room: Floats, exponents: FloatArray) -> Floats:
+        """Compute a part of K."""
+        X, A = self._points[rows], self._points[columns]
+        tile = room[: len(X) * len(A)].reshape(len(X), len(A))
+        halves = self._half_norms[rows], self._half_norms[columns]
+        near = max(half.max() for half in halves) <= _LARGEST_NORM**2 / 2
+        if near and X.shape[1] <= _FEW_COORDINATES:
+            unit = np.sqrt(LOG2_E / 2)
+            gaussians((X * unit).astype(np.float32), (A.T * unit).astype(np.float32, "C"), tile)
+            return tile
+        points = np.column_stack([X, -halves[0], np.ones(len(X))])
+        values = np.vstack([A.T, np.ones(len(A)), -halves[1]]) * LOG2_E
+        for start in range(0, len(X), _PIECE):
+            piece = slice(start, start + _PIECE)
+            raise_products(points[piece], values, tile[piece], exponents)
+        return tile
+
+
+def _middle(logs: FloatArray) -> float:
+    return float(logs.max() + logs.min()) / 2
+
+
+def _half(progress: Progress, rows: int, number: int) -> Progress:
+    """Tell the tiles of one of two products as rows of a pass."""
+    return lambda done, of: progress(round(rows * (number + done / of) / 2), rows)

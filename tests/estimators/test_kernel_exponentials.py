@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from contexture.estimators.kernel_exponentials import LANES, gaussians
+from contexture.inputs import Floats
+
+
+def gaussians_of(X: Floats, A: Floats) -> Floats:
+    result = np.full((len(X), len(A)), np.nan, np.float32)
+    gaussians(X.astype(np.float32), A.T.astype(np.float32, "C"), result)
+    return result
+
+
+@pytest.mark.parametrize("rows", [8, 9, 15, 16, 131])
+@pytest.mark.parametrize("columns", [LANES, LANES + 1, 2 * LANES - 1, 200])
+@pytest.mark.parametrize("coordinates", [1, 2, 17])
+def test_gaussians_of_any_number_of_rows_and_columns(
+    rows: int, columns: int, coordinates: int
+) -> None:
+    rng = np.random.default_rng([rows, columns])
+    width = 2.0 / np.sqrt(coordinates)
+    X = (rng.normal(size=(rows, coordinates)) * width).astype(np.float32)
+    A = (rng.normal(size=(columns, coordinates)) * width).astype(np.float32)
+    squares = np.sum((X[:, None].astype(float) - A[None]) ** 2, axis=2)
+    # Rounding of the exponent, and the polynomial.
+    np.testing.assert_allclose(gaussians_of(X, A), np.exp2(-squares), rtol=2e-5, atol=2e-37)
+    near = squares < 4
+    assert near.any()
+    np.testing.assert_allclose(gaussians_of(X, A)[near], np.exp2(-squares[near]), rtol=1e-6)
+
+
+def test_near_points_far_from_the_origin_do_not_cancel() -> None:
+    X = (np.random.default_rng(0).normal(size=(64, 3)) + 1e4).astype(np.float32)
+    squares = np.sum((X[:, None].astype(float) - X[None]) ** 2, axis=2)
+    found = gaussians_of(X, X)
+    np.testing.assert_array_equal(found.diagonal(), 1.0)
+    np.testing.assert_array_equal(found, found.T)
+    np.testing.assert_allclose(found, np.exp2(-squares), rtol=2e-5, atol=2e-37)
+
+
+def test_far_points_end_at_the_smallest_entry() -> None:
+    X = np.zeros((8, 2))
+    A = np.full((LANES, 2), 1e10)
+    A[0], A[1] = 0.0, 8.0
+    found = gaussians_of(X, A)
+    np.testing.assert_array_equal(found[:, 0], 1.0)
+    np.testing.assert_allclose(found[:, 1:], np.exp(-85.0), rtol=1e-5)
+
+
+def test_what_is_no_number_is_not_hidden() -> None:
+    X, A = np.zeros((8, 2)), np.zeros((LANES, 2))
+    X[3, 1] = np.nan
+    found = gaussians_of(X, A)
+    assert np.isnan(found[3]).all()
+    np.testing.assert_array_equal(np.delete(found, 3, axis=0), 1.0)
