@@ -21,6 +21,14 @@ from scipy import linalg
 from contexture.estimators import convergence
 from contexture.inputs import FloatArray, Floats
 
+_SURE = 1e-12
+"""Error of a value of which it can be told whether it is 1."""
+
+_LEAST_GAP = 1e-4
+_SWEEPS = 6
+_NOTHING = 1e-6
+"""What is left of a vector of length 1 that lies in a space, but for rounding, at most."""
+
 
 @dataclass(frozen=True)
 class TopPairs:
@@ -76,16 +84,41 @@ def bounds(values: FloatArray, residuals: FloatArray, count: int) -> FloatArray:
 def refined(
     gram: Callable[[Floats], Floats], trivial: FloatArray, pairs: TopPairs, ones: int
 ) -> TopPairs:
-    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told."""
-    V = pairs.vectors[:, :ones].astype(np.float64)
+    """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told.
+
+    The vectors are off by the rounding of float32 over the gap to the next value, and the values by
+    its square. Where that shows, their residuals are taken into the space: a block Krylov step.
+    """
     known = trivial.reshape(len(trivial), -1)
-    V -= known @ (known.T @ V)
-    V = np.linalg.qr(V)[0]
+    V = _beyond(pairs.vectors[:, :ones].astype(np.float64), known)
     W = gram(np.ascontiguousarray(V))
-    H = V.T @ W
-    values, turn = np.linalg.eigh((H + H.T) / 2)
-    values, turn = values[::-1], turn[:, ::-1]
-    vectors = pairs.vectors.copy()
-    vectors[:, :ones] = V @ turn
-    new = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
-    return replace(pairs, values=new, vectors=vectors)
+    # Where there is no next value that is known, it may be near.
+    next_value = pairs.values[ones] if len(pairs.values) > ones else 1.0
+    for sweep in range(_SWEEPS):
+        H = V.T @ W
+        values, turn = np.linalg.eigh((H + H.T) / 2)
+        values, turn = values[::-1][:ones], turn[:, ::-1][:, :ones]
+        vectors = V @ turn
+        residuals = W @ turn - vectors * values
+        lengths = np.linalg.norm(residuals, axis=0)
+        gap = max(float(values[-1] - next_value), _LEAST_GAP)
+        unsure = lengths**2 > _SURE * gap
+        if not unsure.any() or sweep + 1 == _SWEEPS:
+            break
+        new = _beyond(residuals[:, unsure] / lengths[unsure], np.column_stack([known, V]))
+        if not new.shape[1]:
+            break
+        V, W = np.column_stack([V, new]), np.column_stack([W, gram(np.ascontiguousarray(new))])
+    result = pairs.vectors.copy()
+    result[:, :ones] = vectors
+    new_values = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
+    return replace(pairs, values=new_values, vectors=result)
+
+
+def _beyond(X: FloatArray, known: FloatArray) -> FloatArray:
+    """Orthonormal vectors of what X has beyond ``known``, which are orthonormal."""
+    for _ in range(2):
+        X = X - known @ (known.T @ X)
+        X, R = np.linalg.qr(X)
+        X = X[:, np.abs(R.diagonal()) > _NOTHING]
+    return X

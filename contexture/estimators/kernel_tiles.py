@@ -72,7 +72,7 @@ class SymmetricTiles:
         logs = log_rows - middle, log_columns + middle
         self.possible = n >= LEAST_ROWS and max(np.abs(log).max() for log in logs) <= _LARGEST_LOG
         if self.possible:
-            self._rows, self._columns = (np.exp(log).astype(np.float32)[:, None] for log in logs)
+            self._rows, self._columns = (np.exp(log)[:, None] for log in logs)
         wanted = int(np.ceil(np.sqrt(2 * _TILES * threads)))
         number = max(-(-n // _EDGE), min(wanted, n // LEAST_ROWS))
         edges = [n * k // number for k in range(number + 1)]
@@ -93,11 +93,13 @@ class SymmetricTiles:
             Called with the rows done and the rows in all, as if there were one pass.
         """
         halves = [None if progress is None else _half(progress, len(V), k) for k in (0, 1)]
-        result = self._product(np.multiply(V, self._columns, order="C"), multiply, halves[0])
-        result *= np.square(self._rows)
-        result = self._product(result, multiply, halves[1])
-        result *= self._columns
-        return result
+        # Scales in float32 would be those of an operator a little off: more than its rounding.
+        scaled = np.empty(V.shape, np.float32)
+        np.multiply(V, self._columns, out=scaled, casting="same_kind")
+        result = self._product(scaled, multiply, halves[0])
+        np.multiply(result, np.square(self._rows), out=scaled, casting="same_kind")
+        result = self._product(scaled, multiply, halves[1])
+        return np.multiply(result, self._columns, out=result, casting="same_kind")
 
     def _product(self, V: Floats, multiply: Multiply, progress: Progress | None) -> Floats:
         """K V. Every thread has a sum of its own; they are added up in one order."""
