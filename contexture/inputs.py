@@ -119,6 +119,13 @@ def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
         raise InputError(
             f"the weight of row {bad[0]} is {array[bad[0]]}; weights must be positive and finite."
         )
-    array = array / array.max()  # so that the sum cannot overflow
+    given, largest = array, array.max()
+    array = array / largest  # so that the sum cannot overflow
+    lost = np.flatnonzero(array < np.finfo(np.float64).tiny)
+    if lost.size:
+        raise InputError(
+            f"the weight of row {lost[0]} is {given[lost[0]]:.3g} and the largest is "
+            f"{largest:.3g}: too far apart to be told from 0; leave such rows out."
+        )
     normalised: FloatArray = array / array.sum()
     return normalised

@@ -1,6 +1,7 @@
 """Exponentials, a tile at a time: of products of coordinates, and of squared distances.
 
-What is compiled here is kept by Numba for as long as this file stays as it is.
+What is compiled here is kept by Numba for as long as this file stays as it is, whatever becomes of
+`intrinsics`.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ LANES = 16
 """Columns, and at most half as many rows, that `gaussians` works on at a time."""
 
 _ROWS = 8 if binding.get_host_cpu_features().get("avx512f") else 4
-"""Rows at a time: their sums take half of the registers."""
+"""Rows at a time: their sums take half of the registers, or less."""
 
-_LOWEST, _HIGHEST = SMALLEST_EXPONENT * LOG2_E, 127.0
+_LOWEST = SMALLEST_EXPONENT * LOG2_E
 _LOWEST_SINGLE = np.float32(_LOWEST)
 _POWERS = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
 _C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
@@ -42,7 +43,13 @@ _WHOLE, _NUMBER = ir.IntType(64), ir.IntType(32)
 _FUSED = ("contract",)
 
 
-def raise_products(points: FloatArray, values: FloatArray, out: Floats, room: FloatArray) -> None:
+def raise_products(
+    points: FloatArray,
+    values: FloatArray,
+    out: Floats,
+    room: FloatArray,
+    largest: float = 127.0,
+) -> None:
     """Write exp(points · values) to ``out``, entries below e^-85 as e^-85.
 
     The exponents are float64: rounding of an exponent is a relative error of its entry, and they
@@ -58,11 +65,13 @@ def raise_products(points: FloatArray, values: FloatArray, out: Floats, room: Fl
         Float32 or float64.
     room : ndarray
         At least r × c numbers, overwritten.
+    largest : float
+        If ``out`` is float32, larger entries are taken for 2 to this.
     """
     exponents = room[: out.size].reshape(out.shape)
     np.matmul(points, values, out=exponents)
     if out.dtype == np.float32:
-        _raise_two(exponents, out)
+        _raise_two(exponents, out, largest)
         return
     if exponents.min() < SMALLEST_EXPONENT:
         np.maximum(exponents, SMALLEST_EXPONENT, out=exponents)
@@ -70,12 +79,11 @@ def raise_products(points: FloatArray, values: FloatArray, out: Floats, room: Fl
 
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _raise_two(exponents: Any, result: Any) -> None:
+def _raise_two(exponents: Any, result: Any, largest: Any) -> None:
     """Write 2^x of float64 exponents as float32.
 
     The whole part of x is the exponent of the result, a polynomial gives the rest: right to
-    1e-7, where rounding x first costs 6e-8 |x| and NumPy's exponential twice the time. Results
-    end at 2^127; entries of M are at most 1.
+    1e-7, where rounding x first costs 6e-8 |x| and NumPy's exponential twice the time.
     """
     width = exponents.shape[1]
     whole, rest = np.empty(width, np.float32), np.empty(width, np.float32)
@@ -84,7 +92,7 @@ def _raise_two(exponents: Any, result: Any) -> None:
         for j in range(width):
             x = exponents[i, j]
             x = _LOWEST if x < _LOWEST else x  # what is no number stays what it is
-            x = _HIGHEST if x > _HIGHEST else x
+            x = largest if x > largest else x
             nearest = np.rint(x)
             whole[j] = np.float32(nearest)
             rest[j] = np.float32(x - nearest)
@@ -111,6 +119,8 @@ def gaussians(X: Any, A: Any, result: Any) -> None:
         Float32, C-ordered.
     """
     height, width = result.shape
+    if height < _ROWS or width < LANES:
+        raise ValueError("too few rows or columns")  # what is done at a time would not fit
     for i in range(0, height, _ROWS):
         first = min(i, height - _ROWS)  # the last ones, if they are fewer, with some done before
         for j in range(0, width, LANES):
@@ -152,8 +162,6 @@ def _emit_squares(context: Any, builder: Any, signature: Any, arguments: Any) ->
     rows = [builder.add(i, _WHOLE(q)) for q in range(_ROWS)]
     # Kept in registers by LLVM for as long as the loop lasts.
     sums = [cgutils.alloca_once_value(builder, ir.Constant(vector, None)) for _ in rows]
-    for total in sums:
-        builder.store(ir.Constant(vector, None), total)
     with cgutils.for_range(builder, cgutils.unpack_tuple(builder, X.shape, 2)[1]) as loop:
         a = builder.load(place(A, loop.index, j, vector))
         a.align = size

@@ -80,7 +80,8 @@ def kernel_spectrum(
     Returns
     -------
     Spectrum
-        `components` counts values within 1e-10 of 1, the trivial one included. Where all that
+        `components` counts values within 1e-10 of 1, the trivial one included, or within rounding
+        where rows are a thousand widths of the kernel from their median and more. Where all that
         were wanted are 1 there may be more; with truncated weights there are then at most the
         number given, that of the parts of the sparse operator.
 
@@ -187,8 +188,7 @@ def _truncated(
         V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
         trivial = np.sqrt(products.context_weights if tall else products.input_weights)
         near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
-        exactly = int(np.sum(refined(products.gram, trivial, near, ones).values > 1 - NOISE_FLOOR))
-        components = 1 + exactly
+        components = 1 + _equal_to_one(products, refined(products.gram, trivial, near, ones))
     if functions is not None:
         spectrum = spectrum.truncated(functions)
     return replace(
@@ -199,6 +199,12 @@ def _truncated(
         method=f"negligible weights dropped (‖ΔM‖ <= {cut.bound:.0e}); {spectrum.method}",
         numerical_error=spectrum.numerical_error + 2.0 * cut.bound,
     )
+
+
+def _equal_to_one(products: KernelProducts, pairs: TopPairs) -> int:
+    """How many values are 1, as far as rounding lets it be told."""
+    sure = np.clip(products.rounding(pairs.values, pairs.vectors), NOISE_FLOOR, _ONES)
+    return int(np.sum(pairs.values > 1.0 - sure))
 
 
 def _spectrum(
@@ -233,7 +239,7 @@ def _spectrum(
         left[:, eigenvalues[:count] == 0] = np.nan
     right = right if count == right.shape[1] else right[:, :count].copy()
     fix_signs_in_place(left, right)
-    ones = 1 + int(np.sum(pairs.values > 1 - 1e-10))
+    ones = 1 + _equal_to_one(products, pairs)
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)
     return Spectrum(
@@ -248,5 +254,5 @@ def _spectrum(
         components=ones,
         method=f"{method}; {products.passes} passes",
         noise_floor=floor,
-        numerical_error=pairs.errors + rounding,
+        numerical_error=pairs.errors + rounding + products.rounding(pairs.values, pairs.vectors),
     )

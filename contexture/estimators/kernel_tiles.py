@@ -37,7 +37,7 @@ _FEW_COORDINATES = 48
 """Up to which squared differences take less time than a product of coordinates in float64."""
 
 _LARGEST_NORM = 16.0
-"""Of points in float32, in widths of the kernel: rounding moves them by 1e-6 widths at most."""
+"""Of points in float32, in widths of the kernel: rounding moves each by 1e-6 widths at most."""
 
 _LARGEST_LOG = 20.0
 """Of the scales, in the middle 1: beyond, squares would come near the ends of float32."""
@@ -59,6 +59,8 @@ class SymmetricTiles:
     ----------
     possible : bool
         Whether float32 has room for the scales.
+    blocks : list of slice
+        Rows of the tiles.
     """
 
     def __init__(
@@ -70,14 +72,14 @@ class SymmetricTiles:
         # M stays what it is if D₁ is divided by what D₂ is multiplied with.
         middle = (_middle(log_rows) - _middle(log_columns)) / 2
         logs = log_rows - middle, log_columns + middle
-        self.possible = n >= LEAST_ROWS and max(np.abs(log).max() for log in logs) <= _LARGEST_LOG
+        self.possible = n >= LEAST_ROWS and all((np.abs(log) <= _LARGEST_LOG).all() for log in logs)
         if self.possible:
             self._rows, self._columns = (np.exp(log)[:, None] for log in logs)
         wanted = int(np.ceil(np.sqrt(2 * _TILES * threads)))
         number = max(-(-n // _EDGE), min(wanted, n // LEAST_ROWS))
         edges = [n * k // number for k in range(number + 1)]
         self._edge = -(-n // number)
-        self._blocks = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
+        self.blocks = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
         self._tiles = [(i, j) for i in range(number) for j in range(i, number)]
 
     def gram(self, V: Floats, multiply: Multiply, progress: Progress | None = None) -> Floats:
@@ -117,7 +119,7 @@ class SymmetricTiles:
 
         def work(turn: slice, own: int) -> None:
             for i, j in self._tiles[turn]:
-                rows, columns = self._blocks[i], self._blocks[j]
+                rows, columns = self.blocks[i], self.blocks[j]
                 tile = self._tile(rows, columns, tiles[own], exponents[own])
                 add(sums[own][rows], tile, V[columns], own)
                 if i != j:
@@ -144,7 +146,7 @@ class SymmetricTiles:
         values = np.vstack([A.T, np.ones(len(A)), -halves[1]]) * LOG2_E
         for start in range(0, len(X), _PIECE):
             piece = slice(start, start + _PIECE)
-            raise_products(points[piece], values, tile[piece], exponents)
+            raise_products(points[piece], values, tile[piece], exponents, 0.0)  # K <= 1
         return tile
 
 

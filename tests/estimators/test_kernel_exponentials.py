@@ -49,6 +49,12 @@ def test_far_points_end_at_the_smallest_entry() -> None:
     np.testing.assert_allclose(found[:, 1:], np.exp(-85.0), rtol=1e-5)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(3, LANES), (8, LANES - 1), (0, 0)])
+def test_fewer_rows_or_columns_than_are_worked_on_at_a_time(rows: int, columns: int) -> None:
+    with pytest.raises(ValueError, match="too few rows or columns"):
+        gaussians_of(np.zeros((rows, 2)), np.zeros((columns, 2)))
+
+
 def test_what_is_no_number_is_not_hidden() -> None:
     X, A = np.zeros((8, 2)), np.zeros((LANES, 2))
     X[3, 1] = np.nan

@@ -159,9 +159,10 @@ def test_the_bound_of_truncation_holds(gamma: float, tolerance: float) -> None:
 
 
 def test_nystroem_is_exact_with_all_landmarks() -> None:
-    products = KernelProducts(rbf_rows(150, 2.0))
+    evidence = rbf_rows(150, 2.0)
+    products = KernelProducts(evidence)
     begun = nystroem_start(products, 20, landmarks=150)
-    exact_values = np.append(1.0, exact(products.evidence, 19).eigenvalues)
+    exact_values = np.append(1.0, exact(evidence, 19).eigenvalues)
     np.testing.assert_allclose(begun.values, exact_values, atol=1e-7)
     np.testing.assert_allclose(begun.vectors.T @ begun.vectors, np.eye(20), atol=1e-7)
 
@@ -216,3 +217,25 @@ def test_bounds_hold_for_ritz_values_on_any_basis() -> None:
     np.testing.assert_array_equal(
         bounds(theta[:20], alone, 20), convergence.bounds(theta[:20], alone, 20)
     )
+
+
+@pytest.mark.parametrize("away", [1e2, 1e4, 1e5, 1e6])
+def test_rows_far_from_the_others_are_right_to_a_stated_error(away: float) -> None:
+    """Three pairs of rows, each far from all else: float64 itself has no more digits for them."""
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(300, 5))
+    X[:3] = generator.normal(size=(3, 5)) * away
+    X[3:6] = X[:3] + 0.5 * generator.normal(size=(3, 5))
+    evidence = RbfRows(X, X, 0.5, np.full(300, 1 / 300), np.arange(300), {})
+    found = kernel_spectrum(evidence, 20, route="tiles")
+    squares = np.sum((X[:, None] - X[None]) ** 2, axis=2)
+    P = np.exp(-squares / 2)
+    P /= P.sum(axis=1, keepdims=True)
+    M = P / np.sqrt(P.mean(axis=0)) / np.sqrt(300)
+    exactly = np.linalg.eigvalsh(M.T @ M)[::-1][1:21]
+    assert (np.abs(found.eigenvalues - exactly) <= found.numerical_error).all()
+    if away <= 1e5:
+        assert found.components == 4
+        assert found.numerical_error.max() < 1e-3
+    if away == 1e2:
+        assert found.numerical_error.max() < 1e-5

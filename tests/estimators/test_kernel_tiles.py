@@ -82,6 +82,44 @@ def test_scales_that_differ_by_many_powers() -> None:
     assert not SymmetricTiles(points, *logs, 1).possible
 
 
+@pytest.mark.parametrize(("most", "possible"), [(19.9, True), (20.1, False)])
+def test_scales_as_far_apart_as_squares_in_single_precision_allow(
+    most: float, possible: bool
+) -> None:
+    points, logs = corpus(200, 3), LOGS[:, :200].copy()
+    logs[0, :2], logs[1, 2:4] = (-most, most), (-most, most)
+    tiles = SymmetricTiles(points, *logs, 1)
+    assert tiles.possible == possible
+    if possible:
+        compare(tiles, dense(points, *logs))
+
+
+def test_scales_that_are_no_numbers() -> None:
+    points, logs = corpus(200, 3), LOGS[:, :200].copy()
+    logs[1, 5] = np.nan
+    assert not SymmetricTiles(points, *logs, 1).possible
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64])
+@pytest.mark.parametrize("n", [128, 255, 1025, 5000, 70_000])
+def test_tiles_are_neither_large_nor_thin(n: int, threads: int) -> None:
+    nothing = np.zeros(n)
+    blocks = SymmetricTiles(nothing[:, None], nothing, nothing, threads).blocks
+    rows = [block.stop - block.start for block in blocks]
+    assert min(rows) >= LEAST_ROWS
+    assert max(rows) <= 1024
+    assert max(rows) - min(rows) <= 1
+    assert [block.start for block in blocks[1:]] == [block.stop for block in blocks[:-1]]
+    assert (blocks[0].start, blocks[-1].stop) == (0, n)
+
+
+def test_entries_are_at_most_one_however_far_points_are() -> None:
+    points, nothing = corpus(300, 3), np.zeros(300)
+    points[5:9] *= 1e9
+    found = SymmetricTiles(points, nothing, nothing, 1).gram(np.ones((300, 1), "f"), np.matmul)
+    assert np.all(found <= 300**2)
+
+
 def test_too_few_rows_for_a_tile() -> None:
     points = corpus(LEAST_ROWS - 1, 3)
     assert not SymmetricTiles(points, *LOGS[:, : len(points)], 1).possible
