@@ -21,11 +21,11 @@ from scipy import linalg
 from contexture.estimators import convergence
 from contexture.inputs import FloatArray, Floats
 
-_SURE = 1e-12
-"""Error of a value of which it can be told whether it is 1."""
+_ONE = 1.0 - 1e-10
+"""From here on, a value counts as 1."""
 
 _LEAST_GAP = 1e-4
-_SWEEPS = 6
+_SWEEPS = 10
 _NOTHING = 1e-6
 """What is left of a vector of length 1 that lies in a space, but for rounding, at most."""
 
@@ -87,11 +87,16 @@ def refined(
     """Rayleigh and Ritz in float64 for values near 1, so that those equal to 1 can be told.
 
     The vectors are off by the rounding of float32 over the gap to the next value, and the values by
-    its square. Where that shows, their residuals are taken into the space: a block Krylov step.
+    its square. Where a value may be 1 for all that is known, its residual is taken into the space:
+    a block Krylov step. The vectors returned stay in the space of those given, and so orthogonal
+    to the others.
     """
     known = trivial.reshape(len(trivial), -1)
-    V = _beyond(pairs.vectors[:, :ones].astype(np.float64), known)
+    V = pairs.vectors[:, :ones].astype(np.float64)
+    V -= known @ (known.T @ V)
+    V = np.linalg.qr(V)[0]
     W = gram(np.ascontiguousarray(V))
+    result = pairs.vectors.copy()
     # Where there is no next value that is known, it may be near.
     next_value = pairs.values[ones] if len(pairs.values) > ones else 1.0
     for sweep in range(_SWEEPS):
@@ -99,18 +104,20 @@ def refined(
         values, turn = np.linalg.eigh((H + H.T) / 2)
         values, turn = values[::-1][:ones], turn[:, ::-1][:, :ones]
         vectors = V @ turn
+        if not sweep:
+            result[:, :ones] = vectors
         residuals = W @ turn - vectors * values
         lengths = np.linalg.norm(residuals, axis=0)
         gap = max(float(values[-1] - next_value), _LEAST_GAP)
-        unsure = lengths**2 > _SURE * gap
+        # Ritz values are below: one that is nearly 1 may be 1, as far as its residual allows. The
+        # gap is that to another Ritz value: half of it, to be sure.
+        unsure = (values < _ONE) & (values + 2 * lengths**2 / gap >= _ONE)
         if not unsure.any() or sweep + 1 == _SWEEPS:
             break
         new = _beyond(residuals[:, unsure] / lengths[unsure], np.column_stack([known, V]))
         if not new.shape[1]:
             break
         V, W = np.column_stack([V, new]), np.column_stack([W, gram(np.ascontiguousarray(new))])
-    result = pairs.vectors.copy()
-    result[:, :ones] = vectors
     new_values = np.concatenate([values, np.minimum(pairs.values[ones:], values[-1])])
     return replace(pairs, values=new_values, vectors=result)
 
