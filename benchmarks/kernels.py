@@ -27,7 +27,7 @@ from scipy.sparse import linalg as splinalg
 import contexture as cx
 from benchmarks.data import mixture
 from benchmarks.machine import describe
-from benchmarks.measure import Unavailable, measured, report, watched
+from benchmarks.measure import Unavailable, fastest, measured, report, watched
 from benchmarks.spectra import errors
 from contexture.contexts import Rbf
 from contexture.inputs import FloatArray
@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--decays", nargs="+", default=list(GAMMAS), choices=list(GAMMAS))
     parser.add_argument("--rank", type=int, default=512)
     parser.add_argument("--limit", type=float, default=600, help="seconds of one run")
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--folder", type=Path, default=Path("benchmarks/data"))
     parser.add_argument("--out", type=Path, required=True)
@@ -119,16 +120,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def compare(n: int, decay: str, gamma: float, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Run all methods on one size and one width."""
     options.folder.mkdir(parents=True, exist_ok=True)
-    runs, values = {}, {}
-    for method in options.methods:
+    runs: dict[str, dict[str, Any]] = {}
+    values = {}
+    for method in [*options.methods] * options.repeats:
+        before = runs.get(method)
+        if before is not None and before["status"] != "ok":
+            continue
         target = options.folder / f"rbf-{n}-{gamma:g}-{method}.npy"
         child = [method, str(n), str(gamma), str(target.resolve()), str(options.rank)]
         run = measured("benchmarks.kernels", ["--one", *child], options.limit, options.threads)
+        print(n, decay, method, run, file=sys.stderr)
         if run["status"] == "ok":
             values[method] = np.load(target)
             target.unlink()
+        run = fastest(before, run)
         runs[method] = {"n": n, "decay": decay, "gamma": gamma, "method": method, **run}
-        print(n, decay, method, run, file=sys.stderr)
     reference = next((name for name in REFERENCES if name in values), None)
     for method, found in values.items():
         if reference is not None:

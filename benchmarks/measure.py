@@ -93,6 +93,14 @@ def measured(
     return {"status": "failed", "reason": reason[:300]}
 
 
+def fastest(before: dict[str, Any] | None, run: dict[str, Any]) -> dict[str, Any]:
+    """Of two runs of one method, keep the faster one, and the higher peak."""
+    if before is None or run["status"] != "ok":
+        return run
+    best = before if before["seconds"] <= run["seconds"] else run
+    return {**best, "peak_mib": max(before["peak_mib"], run["peak_mib"])}
+
+
 def _resident(process: psutil.Process) -> int:
     try:
         return int(process.memory_info().rss)

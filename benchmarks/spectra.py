@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.data import knn_matrix
 from benchmarks.machine import describe
-from benchmarks.measure import measured
+from benchmarks.measure import fastest, measured
 from benchmarks.methods import METHODS
 from contexture.inputs import FloatArray
 from contexture.scores.usefulness import usefulness
@@ -72,9 +72,7 @@ def compare(n: int, options: argparse.Namespace) -> list[dict[str, Any]]:
             if run["status"] == "ok":
                 values[method] = np.load(target)
                 target.unlink()
-                if before is not None and before["seconds"] <= run["seconds"]:
-                    run = {**before, "peak_mib": max(before["peak_mib"], run["peak_mib"])}
-            found[method] = {"n": n, "method": method, **run}
+            found[method] = {"n": n, "method": method, **fastest(before, run)}
             _say(found[method])
     reference = next((name for name in REFERENCES if name in values), None)
     for method, result in values.items():

@@ -16,7 +16,7 @@ import contexture as cx
 from benchmarks import large, spectra, table
 from benchmarks.data import CHUNK, knn_matrix, mixture, mixture_chunks
 from benchmarks.machine import describe, rates
-from benchmarks.measure import measured, watched
+from benchmarks.measure import fastest, measured, watched
 from benchmarks.methods import METHODS, Unavailable, residual, small_operator
 from benchmarks.processes import Tree, _due, memory
 from benchmarks.roads_report import coverage, power_law, rule, tables
@@ -237,3 +237,19 @@ def test_the_rule_of_the_experiment() -> None:
     assert values == pytest.approx(0.95, abs=0.03)  # 800 intervals
     assert rule([run], 64)["spread_b"] == pytest.approx(1.0, abs=0.1)
     assert "### made, knn: 9 rows" in tables({"rank": 64, "runs": [run]})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [([3.0, 2.0], 2.0), ([2.0, 3.0], 2.0), ([2.0, 2.0], 2.0)]
+)
+def test_of_two_runs_the_faster_is_kept_with_the_higher_peak(
+    seconds: list[float], expected: float
+) -> None:
+    first, second = (
+        {"status": "ok", "seconds": s, "peak_mib": p}
+        for s, p in zip(seconds, (90, 100), strict=True)
+    )
+    assert fastest(None, first) == first
+    assert fastest(first, second) == {"status": "ok", "seconds": expected, "peak_mib": 100}
+    ended = {"status": "limit", "seconds": 9.0, "peak_mib": 1}
+    assert fastest(first, ended) == ended
