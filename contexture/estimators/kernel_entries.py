@@ -66,6 +66,7 @@ class KernelEntries:
             raise InputError(f"P has shape {(n, m)}; rows and columns are needed.")
         self.threads = threads or blas_threads()
         self.strip_bytes = strip_bytes
+        self.progress = progress
         self.input_weights = np.asarray(evidence.input_weights, dtype=np.float64)
         # Moved to the median, neither a common offset nor a few far rows cancel digits.
         centre = np.median(evidence.references, axis=0)

@@ -7,21 +7,20 @@ inputs, tiles of a symmetric kernel do (`kernel_tiles`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from contexture.contexts.rbf import RbfRows
 from contexture.estimators.kernel_entries import KernelEntries
 from contexture.estimators.kernel_strips import (
-    STRIP_BYTES,
     Progress,
     Result,
     add_transposed,
     exponential_strips,
+    sum_of,
 )
 from contexture.estimators.kernel_tiles import SymmetricTiles
 from contexture.estimators.single_products import Multiply, multiply_for
@@ -31,16 +30,7 @@ from contexture.inputs import FloatArray, Floats, IntArray
 class KernelProducts(KernelEntries):
     """Products with M of an RBF context, by tiles that are computed when they are needed.
 
-    Parameters
-    ----------
-    evidence : RbfRows
-        A fitted RBF context; its rows are read once and held centred, n × (D + 2) numbers.
-    threads : int, optional
-        Strips worked on at a time; as many as BLAS may use by default.
-    strip_bytes : int
-        Memory of one strip; each thread holds one.
-    progress : callable, optional
-        Called during every pass with the rows done and the rows in all.
+    Parameters are those of `KernelEntries`; ``progress`` is called during every pass.
 
     Attributes
     ----------
@@ -48,25 +38,11 @@ class KernelProducts(KernelEntries):
         Passes over the whole of M so far.
     multiply : callable
         (A, B) ↦ A B in the fastest way for vectors that M is multiplied with; see `expect`.
-
-    Raises
-    ------
-    InputError
-        If there are no rows or no references.
     """
 
-    def __init__(
-        self,
-        evidence: RbfRows,
-        threads: int | None = None,
-        strip_bytes: int = STRIP_BYTES,
-        progress: Progress | None = None,
-    ) -> None:
-        super().__init__(evidence, threads, strip_bytes, progress)
-        self.progress = progress
-        self.passes = 1  # for the marginals
-        self.multiply: Multiply = np.matmul
-        self._in_strip: Multiply = np.matmul
+    passes = 1  # for the marginals
+    multiply: Multiply = np.matmul
+    _in_strip: Multiply = np.matmul
 
     def expect(self, work: float, dtype: npt.DTypeLike) -> None:
         """Choose how to multiply, for so many multiplications in all."""
@@ -129,7 +105,7 @@ class KernelProducts(KernelEntries):
 
         for _ in self._walk(add, np.float64):
             pass
-        return np.asarray(_sum_of(sums), np.float64)
+        return np.asarray(sum_of(sums), np.float64)
 
     # --- strips -------------------------------------------------------------------------
 
@@ -160,7 +136,7 @@ class KernelProducts(KernelEntries):
 
         for _ in walk(add, V.dtype):
             pass
-        return _sum_of(sums).T
+        return sum_of(sums).T
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""
@@ -178,11 +154,3 @@ class KernelProducts(KernelEntries):
         yield from exponential_strips(
             work, along, across, dtype, self.strip_bytes, self.threads, progress
         )
-
-
-def _sum_of(parts: Sequence[Floats]) -> Floats:
-    """Add arrays up, in their order, into the first."""
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return total

@@ -19,9 +19,10 @@ import numpy as np
 from scipy import linalg
 
 from contexture.estimators import convergence
+from contexture.estimators.exact import NOISE_FLOOR
 from contexture.inputs import FloatArray, Floats
 
-_ONE = 1.0 - 1e-10
+_ONE = 1.0 - NOISE_FLOOR
 """From here on, a value counts as 1."""
 
 _LEAST_GAP = 1e-4

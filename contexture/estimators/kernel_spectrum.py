@@ -188,7 +188,8 @@ def _truncated(
         V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
         trivial = np.sqrt(products.context_weights if tall else products.input_weights)
         near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
-        components = 1 + _equal_to_one(products, refined(products.gram, trivial, near, ones))
+        near = refined(products.gram, trivial, near, ones)
+        components = 1 + _equal_to_one(near.values, products.rounding(near.values, near.vectors))
     if functions is not None:
         spectrum = spectrum.truncated(functions)
     return replace(
@@ -201,10 +202,9 @@ def _truncated(
     )
 
 
-def _equal_to_one(products: KernelProducts, pairs: TopPairs) -> int:
-    """How many values are 1, as far as rounding lets it be told."""
-    sure = np.clip(products.rounding(pairs.values, pairs.vectors), NOISE_FLOOR, _ONES)
-    return int(np.sum(pairs.values > 1.0 - sure))
+def _equal_to_one(values: FloatArray, moved: FloatArray) -> int:
+    """How many values are 1, as far as rounding, which moved them so far, lets it be told."""
+    return int(np.sum(values > 1.0 - np.clip(moved, NOISE_FLOOR, _ONES)))
 
 
 def _spectrum(
@@ -239,7 +239,8 @@ def _spectrum(
         left[:, eigenvalues[:count] == 0] = np.nan
     right = right if count == right.shape[1] else right[:, :count].copy()
     fix_signs_in_place(left, right)
-    ones = 1 + _equal_to_one(products, pairs)
+    moved = products.rounding(pairs.values, pairs.vectors)
+    ones = 1 + _equal_to_one(pairs.values, moved)
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)
     return Spectrum(
@@ -254,5 +255,5 @@ def _spectrum(
         components=ones,
         method=f"{method}; {products.passes} passes",
         noise_floor=floor,
-        numerical_error=pairs.errors + rounding + products.rounding(pairs.values, pairs.vectors),
+        numerical_error=pairs.errors + rounding + moved,
     )

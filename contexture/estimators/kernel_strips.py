@@ -146,3 +146,11 @@ def add_transposed(total: Floats, strip: Floats, T: Floats, multiply: Multiply =
     for start in range(0, total.shape[1], _PIECE):
         part = slice(start, min(start + _PIECE, total.shape[1]))
         total[:, part] += np.matmul(T.T, strip[:, part], out=room[:, : part.stop - start])
+
+
+def sum_of(parts: Sequence[Floats]) -> Floats:
+    """Add arrays up, in their order, into the first."""
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return total

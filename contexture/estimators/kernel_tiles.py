@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from contexture.estimators.kernel_exponentials import LOG2_E, gaussians, raise_products
-from contexture.estimators.kernel_strips import Progress, in_threads
+from contexture.estimators.kernel_strips import Progress, in_threads, sum_of
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
@@ -127,10 +127,7 @@ class SymmetricTiles:
 
         for _ in in_threads(work, len(self._tiles), _TURN, self._threads, progress):
             pass
-        total = sums[0]
-        for part in sums[1:]:
-            total += part
-        return total
+        return sum_of(sums)
 
     def _tile(self, rows: slice, columns: slice, room: Floats, exponents: FloatArray) -> Floats:
         """Compute a part of K."""
