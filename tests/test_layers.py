@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("contexture", "tasks", "flows", "deployments")
 # From the bottom up. Names in one line may import each other, as far as no circle comes about.
 LAYERS = [
-    {"errors"},
+    {"errors", "paths"},
     {"corpus", "encodings", "features", "fitting", "partition", "summaries", "targets", "values"},
     {"inputs"},
     {"contexts", "readers"},

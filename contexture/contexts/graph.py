@@ -18,9 +18,9 @@ from contexture.contexts.tables import (
     positions_of,
     read_amounts,
     read_table,
-    resolve_path,
 )
 from contexture.inputs import Features
+from contexture.paths import resolve_path
 
 
 class Graph(Context):

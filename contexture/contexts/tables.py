@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import fsspec
 import numpy as np
@@ -12,13 +11,6 @@ import pandas as pd
 
 from contexture.errors import ContextError
 from contexture.inputs import FloatArray, IntArray
-
-
-def resolve_path(path: str, base: Path) -> str:
-    """Take a relative path from ``base``; URLs and absolute paths stay."""
-    if "://" in path or Path(path).is_absolute():
-        return path
-    return str(base / path)
 
 
 def file_fingerprint(path: str, label: str) -> str:

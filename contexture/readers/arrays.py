@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
-import pandas as pd
 from pydantic import ConfigDict, Field
 
 from contexture.corpus import Corpus
 from contexture.errors import CorpusError
 from contexture.partition import Block
-from contexture.readers.array_files import Array, ArrayFile, check_exists, keys, kind_of
+from contexture.readers.array_blocks import ArrayBlock
+from contexture.readers.array_files import ArrayFile, check_exists, keys, kind_of
 from contexture.readers.assemble import assemble
 from contexture.readers.base import BLOCKSIZE, FileReader, Name
 from contexture.readers.roles import feature_columns, used
-from contexture.readers.scan import Facts, Scan
+from contexture.readers.scan import Scan
 
 
 class Arrays(FileReader):
@@ -121,71 +119,7 @@ class Arrays(FileReader):
             block = ArrayBlock(
                 whole.matrix, whole.columns, whole.vectors, start, min(start + step, rows)
             )
-            yield block, block.scan()
-
-
-@dataclass(frozen=True)
-class ArrayBlock:
-    """Some rows of a matrix and of the vectors beside it.
-
-    Parameters
-    ----------
-    matrix : ArrayFile
-        Of shape (rows, columns), or (rows,) for one column.
-    columns : tuple of str
-        Their names.
-    vectors : tuple of (str, ArrayFile)
-        Of shape (rows,).
-    start, stop : int
-        First row, and the one after the last.
-    """
-
-    matrix: ArrayFile
-    columns: tuple[str, ...]
-    vectors: tuple[tuple[str, ArrayFile], ...]
-    start: int
-    stop: int
-
-    def scan(self) -> Scan:
-        """Describe and hash the rows by their values."""
-        arrays = self._arrays({*self.columns, *(name for name, _ in self.vectors)})
-        digest = hashlib.sha256()
-        for name, array in arrays.items():
-            digest.update(repr((name, array.dtype.kind, array.shape)).encode())
-            if array.dtype.kind in "TUO":
-                digest.update("\0".join(map(str, array)).encode())
-            else:
-                # One width and byte order for all, so that where it was written does not matter.
-                wide = {"f": "<f8", "i": "<i8", "u": "<u8", "b": "?", "M": "<M8[us]"}
-                digest.update(array.astype(wide[array.dtype.kind]).tobytes())
-        facts = {name: _facts(array) for name, array in arrays.items()}
-        return Scan(self.stop - self.start, digest.hexdigest(), facts)
-
-    def frame(self, dtypes: Mapping[str, str]) -> pd.DataFrame:
-        """Read the named columns, each in the dtype given for it."""
-        arrays = self._arrays(set(dtypes))
-        columns = {}
-        for name, dtype in dtypes.items():
-            values: Any = arrays[name]
-            if dtype == "str":
-                values = [str(value) for value in values]
-            elif values.dtype.kind != "M":
-                values = values.astype(dtype)  # pandas wants the machine's own byte order
-            columns[name] = pd.Series(values, dtype=dtype)
-        return pd.DataFrame(columns, index=pd.RangeIndex(self.stop - self.start))
-
-    def _arrays(self, wanted: set[str]) -> dict[str, Array]:
-        arrays = {}
-        if wanted & set(self.columns):
-            matrix = self.matrix.rows(self.start, self.stop)
-            matrix = matrix.reshape(self.stop - self.start, -1)
-            if matrix.dtype.kind == "b":  # a matrix of switches is a matrix of 0 and 1
-                matrix = matrix.astype(np.int64)
-            arrays = {n: matrix[:, j] for j, n in enumerate(self.columns) if n in wanted}
-        for name, vector in self.vectors:
-            if name in wanted:
-                arrays[name] = _native(vector.rows(self.start, self.stop), name, vector.path)
-        return arrays
+            yield block.scan()
 
 
 def _dimensions(entry: ArrayFile) -> int:
@@ -193,26 +127,3 @@ def _dimensions(entry: ArrayFile) -> int:
         return len(entry.head()[0])
     except CorpusError:
         return 0
-
-
-def _native(array: Array, name: str, path: str) -> Array:
-    if array.dtype.kind not in "biufMTUO":
-        raise CorpusError(
-            f"{name!r} of {path!r} has dtype {array.dtype}; it must hold numbers, text or dates"
-        )
-    return array
-
-
-def _facts(array: Array) -> Facts:
-    kind: Any = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "M": "datetime"}.get(
-        array.dtype.kind, "str"
-    )
-    if kind == "datetime":
-        return Facts(kind, _first(np.isnat(array)))
-    if kind == "float64":
-        return Facts(kind, _first(np.isnan(array)), _first(np.isinf(array)))
-    return Facts(kind)
-
-
-def _first(mask: Array) -> int | None:
-    return int(np.argmax(mask)) if mask.any() else None

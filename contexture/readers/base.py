@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from contexture.corpus import Corpus
+from contexture.paths import resolve_path
 
 BLOCKSIZE = 64 * 2**20
 """Bytes in a partition, about; small enough for several to lie in a worker's memory."""
@@ -67,9 +68,7 @@ class Reader(BaseModel, ABC):
             The folder of the configuration file.
         """
         path = getattr(self, "path", None)
-        if path is None or "://" in path:
-            return self
-        return self.model_copy(update={"path": str(base / Path(path).expanduser())})
+        return self if path is None else self.model_copy(update={"path": resolve_path(path, base)})
 
     @abstractmethod
     def open(self, blocksize: int = BLOCKSIZE) -> Corpus:

@@ -21,10 +21,12 @@ FAILURES = (
     csv.Error,
     EOFError,
     OverflowError,
+    IndexError,
     KeyError,
     OSError,
     RuntimeError,
     SyntaxError,
+    SystemError,
     TypeError,
     ValueError,
 )

@@ -73,4 +73,4 @@ def _pieces(table: pa.Table, source: str, step: int) -> Iterator[tuple[Block, Sc
     for start in range(0, table.num_rows, step):
         # A copy, since a slice would be pickled with the whole table behind it.
         part = table.take(pa.array(range(start, min(start + step, table.num_rows))))
-        yield TableBlock(part, source), scan_table(part, source)
+        yield TableBlock(part, source), scan_table(part, source, start=start)

@@ -20,6 +20,7 @@ from contexture.readers.byte_ranges import ByteRange, check_text, cut, line_ends
 from contexture.readers.failures import reading
 from contexture.readers.roles import used
 from contexture.readers.scan import Facts, Found, Scan, widest
+from contexture.readers.text import is_unicode, not_unicode
 
 FOUND: dict[type, Found] = {
     type(None): "null",
@@ -68,6 +69,8 @@ class Jsonl(FileReader):
                     f"{rows + row}; only numbers, text, true, false and null can be used, "
                     "so exclude it"
                 )
+            if isinstance(value, str) and not is_unicode(value):
+                raise not_unicode(name, f"{self.path!r}", rows + row)
             if value is None or value != value:
                 missing = row if missing is None else missing
             elif kind in ("int64", "float64"):

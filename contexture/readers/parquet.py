@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,9 @@ from contexture.readers.tables import frame_of, scan_table
 
 # pandas stores an unnamed index under such a name; it says where a row stood, not what it is.
 INDEX = "__index_level_"
+
+MARKS = ("etag", "md5hash", "contentmd5", "checksum", "crc32c", "mtime", "lastmodified", "updated")
+"""What file systems know of the content of a file, the surest first; without - and _."""
 
 
 class Parquet(FileReader):
@@ -90,14 +94,18 @@ class Parquet(FileReader):
                 )
 
     def _pieces(self, files: list[str], wanted: tuple[str, ...]) -> Iterator[tuple[Block, Scan]]:
+        rows = 0
         for file in files:
+            mark = _mark(file)  # before the content is read: a later change must not go unnoticed
             with reading(file), fsspec.open(file, "rb") as stream:
                 size = _size(stream)
                 groups = pq.ParquetFile(stream)
                 for group in range(groups.num_row_groups):
                     table = groups.read_row_group(group, columns=list(wanted))
-                    scan = scan_table(table.select(wanted), f"{file!r}")
-                    yield ParquetBlock(file, group, size), scan
+                    scan = scan_table(table.select(wanted), f"{file!r}", start=rows)
+                    block = ParquetBlock(file, group, size, mark, wanted, scan.fingerprint)
+                    yield block, scan
+                    rows += scan.rows
 
 
 @dataclass(frozen=True)
@@ -112,25 +120,51 @@ class ParquetBlock:
         Number of the row group in the file.
     size : int
         Bytes of the file when it was scanned.
+    mark : str
+        What the file system said of its content then: a checksum, or else the time of the last
+        change; empty if neither.
+    columns : tuple of str
+        The columns that were scanned.
+    fingerprint : str
+        SHA-256 of their values in hex.
     """
 
     path: str
     group: int
     size: int
+    mark: str
+    columns: tuple[str, ...]
+    fingerprint: str
 
     def frame(self, dtypes: Mapping[str, str]) -> pd.DataFrame:
         """Read the named columns, each in the dtype given for it."""
         with reading(self.path), fsspec.open(self.path, "rb") as stream:
-            if _size(stream) != self.size:
+            # A file that was only touched, or copied from elsewhere, has another mark.
+            if _size(stream) != self.size or (
+                _mark(self.path) != self.mark and self._content(stream) != self.fingerprint
+            ):
                 raise CorpusError(f"{self.path!r} changed while it was being read; open it again")
             table = pq.ParquetFile(stream).read_row_group(self.group, columns=list(dtypes))
             return frame_of(table, dtypes, f"{self.path!r}")
+
+    def _content(self, stream: Any) -> str:
+        table = pq.ParquetFile(stream).read_row_group(self.group, columns=list(self.columns))
+        return scan_table(table.select(self.columns), f"{self.path!r}").fingerprint
 
 
 def _size(stream: Any) -> int:
     size = int(stream.seek(0, io.SEEK_END))
     stream.seek(0)
     return size
+
+
+def _mark(path: str) -> str:
+    with reading(path):
+        system, root = fsspec.core.url_to_fs(path)
+        system.invalidate_cache(root)  # a listing from before a change does not tell of it
+        found = system.info(root)
+    known = {re.sub("[-_]", "", name).lower(): value for name, value in found.items()}
+    return next((f"{name} {known[name]}" for name in MARKS if known.get(name)), "")
 
 
 def _below(root: str, name: str) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from contexture.errors import CorpusError, nearest
 from contexture.readers.base import Reader
+from contexture.readers.text import is_unicode
 
 # Not listed: a target may be excluded (it never is a feature) or categorical.
 EXCLUSIVE = (
@@ -67,12 +68,17 @@ def used(reader: Reader) -> tuple[str, ...]:
 
 
 def check_names(names: Sequence[str], source: str) -> None:
-    """Raise `CorpusError` if a column has no name, or two have the same."""
+    """Raise `CorpusError` if a column has no name or none in Unicode, or two have the same."""
     for position, name in enumerate(names, 1):
         if not name.strip():
             raise CorpusError(
                 f"column {position} of {source} has no name; name it (a table that pandas wrote "
                 "with its index has such a column: write it with index=False)"
+            )
+        if not is_unicode(name):
+            raise CorpusError(
+                f"column {position} of {source} is named {name!r}, which is not valid Unicode "
+                "(such as half of a surrogate pair); rename it"
             )
     double = _repeated(names)
     if double is not None:

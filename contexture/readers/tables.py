@@ -15,6 +15,7 @@ import pyarrow.types as pt
 
 from contexture.errors import CorpusError
 from contexture.readers.scan import Facts, Found, Scan
+from contexture.readers.text import is_unicode, not_unicode
 
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
 """A whole number spelled in the one way in which Python would spell it."""
@@ -90,7 +91,9 @@ def facts_of_text(array: pa.Array) -> Facts:
     return Facts("float64", missing, _first(pc.is_inf(values)))
 
 
-def scan_table(table: pa.Table, source: str, known_as: Sequence[str] = ()) -> Scan:
+def scan_table(
+    table: pa.Table, source: str, known_as: Sequence[str] = (), *, start: int = 0
+) -> Scan:
     """Describe and hash a table by its values.
 
     The hash does not depend on how the table was compressed, sliced or encoded.
@@ -103,11 +106,19 @@ def scan_table(table: pa.Table, source: str, known_as: Sequence[str] = ()) -> Sc
         Where it lies, for messages.
     known_as : sequence of str
         What else belongs to the identity of the content.
+    start : int
+        Number of the first row in the corpus, for messages.
+
+    Raises
+    ------
+    CorpusError
+        If a column holds what cannot be used, or text that is not Unicode.
     """
     digest = hashlib.sha256(repr(list(known_as)).encode())
     facts = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         array = plain(column, name, source)
+        _check_text(array, name, source, start)
         facts[name] = facts_of(array)
         digest.update(repr((name, str(array.type), len(array))).encode())
         _hash_values(digest, array)
@@ -134,6 +145,18 @@ def _series(array: pa.Array, dtype: str, textual: bool) -> pd.Series:
         array = array.cast(pa.int64()) if dtype == "int64" else _parsed(array)
     target = pa.int64() if dtype == "int64" else pa.float64()
     return pd.Series(array.cast(target, safe=False).to_numpy(zero_copy_only=False), dtype=dtype)
+
+
+def _check_text(array: pa.Array, name: str, source: str, start: int) -> None:
+    """Raise `CorpusError` if text is not UTF-8: Parquet files may claim it of any bytes."""
+    if not pt.is_large_string(array.type):
+        return
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid as error:
+        values = enumerate(array.cast(pa.large_binary()).to_pylist())
+        row = next((i for i, value in values if not is_unicode(value or b"")), 0)
+        raise not_unicode(name, source, start + row) from error
 
 
 def _texts(array: pa.Array) -> Any:

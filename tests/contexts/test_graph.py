@@ -122,11 +122,14 @@ def test_identity_follows_the_content_not_the_path(tmp_path: Path) -> None:
     assert a == b != c
 
 
-def test_relative_paths(tmp_path: Path) -> None:
+def test_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     write(tmp_path, "source,target\na,b\nc,d\n", "one.csv")
     context = Graph(path="one.csv").resolved(tmp_path)
     assert context.path == str(tmp_path / "one.csv")
     assert context.resolved(Path("/elsewhere")) == context
+    assert Graph(path="~/one.csv").resolved(Path("/elsewhere")) == context
+    assert Graph(path="~tmp.csv").resolved(tmp_path).path == str(tmp_path / "~tmp.csv")
     assert Graph(path="s3://x/y.csv").resolved(tmp_path).path == "s3://x/y.csv"
     context.fit(four())
 

@@ -141,3 +141,22 @@ def test_merged_keys_may_be_overridden(tmp_path: Path) -> None:
         "  - &first {kind: knn, k: 3}\n  - &second {<<: *first, k: 4}\n  - {<<: *second, k: 5}\n"
     )
     assert [c.label for c in load_parameters(path).contexts] == ["knn-3", "knn-4", "knn-5"]
+
+
+def test_paths_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder where there is one; else a part of the name, as Python's own functions do."""
+    monkeypatch.setenv("HOME", "/home/of/mine")
+    path = tmp_path / "x.yaml"
+
+    def places(corpus: str, edges: str) -> tuple[str, str]:
+        path.write_text(
+            f"name: a\ncorpus: {{reader: csv, path: {corpus}}}\n"
+            f"contexts: [{{kind: graph, path: {edges}}}]\n"
+        )
+        parameters = load_parameters(path)
+        return parameters.corpus.path, parameters.contexts[0].path
+
+    home = Path("/home/of/mine")
+    assert places("~/x.csv", "~/e.csv") == (str(home / "x.csv"), str(home / "e.csv"))
+    for name in ("~tmp.csv", "~no-such-user/x.csv"):
+        assert places(name, name) == (str(tmp_path / name),) * 2

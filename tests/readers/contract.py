@@ -137,6 +137,18 @@ class ReaderContract:
             pd.testing.assert_frame_equal(again.load(), partition.load())
             assert list(again.load(["b"]).columns) == ["b"]
 
+    @pytest.mark.parametrize("columns", [None, ["b"], ["y"], ["key", "w"]])
+    def test_a_change_after_opening_is_noticed(
+        self, tmp_path: Path, columns: list[str] | None
+    ) -> None:
+        corpus = self.open(table(), tmp_path, targets=("y",), id="key", weights="w")
+        changed = table()
+        digits = f"{changed.loc[0, 'a']:.6f}"
+        changed.loc[0, "a"] = float(digits[:-1] + ("1" if digits[-1] != "1" else "2"))
+        self.write(changed, tmp_path)
+        with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
+            corpus.partitions[0].load(columns)
+
     def test_an_unknown_column(self, tmp_path: Path) -> None:
         with pytest.raises(
             CorpusError, match=r"^targets names the column 'yy', .* Its columns are|its columns are"

@@ -145,3 +145,64 @@ def test_errors(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CorpusError, match="cannot read '.*empty': "):
         Arrays(path=str(tmp_path / "empty")).open()
+
+
+def group(folder: Path, X: np.ndarray, **vectors: np.ndarray) -> str:
+    root = zarr.open_group(str(folder / "g.zarr"), mode="w")
+    for name, values in {"X": X, **vectors}.items():
+        root.create_array(name, data=values)
+    return str(folder / "g.zarr")
+
+
+WRITE = {
+    "npy": lambda folder, X, **vectors: save(folder, X=X),
+    "npz": lambda folder, X, **vectors: save(folder, name="t.npz", X=X, **vectors),
+    "zarr": group,
+}
+
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_change_after_opening_spares_what_did_not_change(tmp_path: Path, kind: str) -> None:
+    X = np.arange(24.0).reshape(12, 2)
+    corpus = Arrays(path=WRITE[kind](tmp_path, X)).open(blocksize=32)
+    first, last = corpus.partitions[0], corpus.partitions[-1]
+    X[11, 1] = 7
+    WRITE[kind](tmp_path, X)
+    if kind != "zarr":  # which may hold all rows in one chunk
+        assert first.load()["x1"].tolist() == [1, 3]
+    with pytest.raises(CorpusError, match="'.*' changed while it was being read; open it again"):
+        last.load()
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr"])
+def test_vectors_are_compared_by_themselves(tmp_path: Path, kind: str) -> None:
+    X, y = np.zeros((6, 2)), np.arange(6)
+    corpus = Arrays(path=WRITE[kind](tmp_path, X, y=y), key="X", targets=("y",)).open()
+    y[5] = 7
+    WRITE[kind](tmp_path, X, y=y)
+    assert corpus.partitions[0].load(["x0", "x1"]).shape == (6, 2)
+    for columns in (["y"], ["x0", "y"], None):
+        with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
+            corpus.partitions[0].load(columns)
+
+
+@pytest.mark.parametrize("kind", WRITE)
+@pytest.mark.parametrize("shape", [(9, 2), (6, 3), (6,), ()])
+def test_another_shape_after_opening(tmp_path: Path, kind: str, shape: tuple[int, ...]) -> None:
+    corpus = Arrays(path=WRITE[kind](tmp_path, np.zeros((6, 2)))).open()
+    WRITE[kind](tmp_path, np.ones(shape))
+    with pytest.raises(CorpusError, match="changed while it was being read|cannot read"):
+        corpus.partitions[0].load()
+
+
+@pytest.mark.parametrize("role", [{"targets": ("s",)}, {"id": "s"}])
+def test_text_that_is_not_unicode(tmp_path: Path, role: dict[str, Any]) -> None:
+    s = np.array(["u", "v", "w", "\ud83d"])
+    path = save(tmp_path, name="t.npz", X=np.zeros((4, 2)), s=s)
+    message = "column 's' of '.*t.npz' holds text in row 3 that is not valid Unicode"
+    with pytest.raises(CorpusError, match=message):
+        Arrays(path=path, key="X", **role).open(blocksize=32)
+    codes = np.array([1, 2, 3, 0x110000], np.uint32)  # more than there are characters
+    np.savez(path, X=np.zeros((4, 2)), s=codes.view("U1"))
+    with pytest.raises(CorpusError, match="cannot read '.*t.npz': "):
+        Arrays(path=path, key="X", **role).open()

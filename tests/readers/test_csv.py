@@ -118,6 +118,7 @@ def test_both_ways_of_finding_record_ends_agree(data: str) -> None:
         (b"\x1f\x8b\x08\x00", r"it is compressed \(gzip\), .* unpack it first"),
         (b"\xff\xfea\x00", "it is UTF-16 text; save it as UTF-8"),
         (b"a,b\n1,\xff\n", "cannot read '.*x.csv': .*invalid UTF8 data"),
+        (b"a,b\n1,\xed\xa0\xbd\n", "cannot read '.*x.csv': .*invalid UTF8 data"),  # a surrogate
         (b"a\xff,b\n1,2\n", "cannot read '.*x.csv': it is not UTF-8 text; save it as UTF-8"),
     ],
 )
@@ -165,3 +166,4 @@ def test_resolved(tmp_path: Path) -> None:
     assert Csv(path="d/x.csv").resolved(tmp_path).path == str(tmp_path / "d" / "x.csv")
     assert Csv(path="/d/x.csv").resolved(tmp_path).path == "/d/x.csv"
     assert Csv(path="s3://d/x.csv").resolved(tmp_path).path == "s3://d/x.csv"
+    assert Csv(path="~tmp.csv").resolved(tmp_path).path == str(tmp_path / "~tmp.csv")

@@ -64,3 +64,27 @@ def test_what_is_excluded_may_hold_anything(tmp_path: Path) -> None:
     text = '{"a": 1, "b": {"c": []}}\n'
     assert list(read(tmp_path, text, exclude=("b",)).columns) == ["a"]
     assert list(read(tmp_path, text, include=("a",)).columns) == ["a"]
+
+
+HALF = "\\ud83d"
+BROKEN = r"is not valid Unicode \(such as half of a surrogate pair\); "
+
+
+@pytest.mark.parametrize("roles", [{}, {"targets": ("a",)}, {"id": "a"}])
+@pytest.mark.parametrize("blocksize", [8, 2**20])
+def test_half_of_a_surrogate_pair(tmp_path: Path, blocksize: int, roles: dict[str, Any]) -> None:
+    text = '{"b": 1, "a": "x"}\n{"b": 2}\n{"b": 3, "a": "y' + HALF + '"}\n'
+    message = rf"column 'a' of '.*x.jsonl' holds text in row 2 that {BROKEN}correct the value, or"
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path, text, blocksize, **roles)
+
+
+def test_half_of_a_surrogate_pair_where_it_does_no_harm(tmp_path: Path) -> None:
+    text = '{"b": "' + HALF + '\\ude00", "a": "' + HALF + '"}\n'
+    assert read(tmp_path, text, exclude=("a",))["b"].tolist() == ["\U0001f600"]
+
+
+def test_a_name_with_half_of_a_surrogate_pair(tmp_path: Path) -> None:
+    message = rf"column 2 of '.*x.jsonl' is named '\\ud83d', which {BROKEN}rename it"
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path, '{"a": 1, "' + HALF + '": 2}\n')

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
@@ -109,3 +110,10 @@ def test_the_union_chooses_by_name() -> None:
     assert set(schema["discriminator"]["mapping"]) == {
         reader.model_fields["reader"].default for reader in READERS
     }
+
+
+def test_openml_text_that_is_not_unicode() -> None:
+    broken = pa.array([b"u", b"v", b"\xff"]).view(pa.string())
+    frame = pa.table({"a": [1.0, 2.0, 3.0], "s": broken}).to_pandas(types_mapper=pd.ArrowDtype)
+    with pytest.raises(CorpusError, match="column 's' of OpenML's t holds text in row 2 that is"):
+        from_openml(frame, None, OpenML(name="t"), "OpenML's t", blocksize=16)

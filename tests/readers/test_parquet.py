@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from contexture.errors import CorpusError
 from contexture.readers import Parquet
+from contexture.readers.parquet import ParquetBlock
 from tests.readers.contract import ReaderContract, table
 
 
@@ -106,6 +110,65 @@ def test_a_change_after_opening(tmp_path: Path) -> None:
     write(tmp_path, a=list(range(1000)))
     with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
         corpus.partitions[0].load()
+
+
+def test_a_change_of_the_same_size_after_opening(tmp_path: Path) -> None:
+    path = Path(write(tmp_path, a=[1, 2]))
+    corpus, size = Parquet(path=str(path)).open(), path.stat().st_size
+    write(tmp_path, a=[1, 3])
+    os.utime(path, (1, 1))  # whatever the clock of the file system can tell apart
+    assert path.stat().st_size == size
+    with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
+        corpus.partitions[0].load()
+
+
+def test_a_file_that_was_only_touched_or_copied(tmp_path: Path) -> None:
+    path = write(tmp_path, a=[1, 2], b=["x", None])
+    corpus = Parquet(path=path, targets=("b",)).open()
+    os.utime(path, (1, 1))
+    assert corpus.partitions[0].load(["a"])["a"].tolist() == [1, 2]
+    write(tmp_path, a=[1, 2], b=["y", None])
+    os.utime(path, (1, 1))
+    with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
+        corpus.partitions[0].load(["a"])
+
+
+def test_a_checksum_says_more_than_the_time_of_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As object stores have one; what they keep of an old listing is not asked."""
+    plain, kept = LocalFileSystem.info, {}
+
+    def info(self: LocalFileSystem, path: str, **options: Any) -> dict[str, Any]:
+        tag = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return kept.setdefault(path, plain(self, path, **options) | {"ETag": tag})
+
+    monkeypatch.setattr(LocalFileSystem, "info", info)
+    monkeypatch.setattr(LocalFileSystem, "invalidate_cache", lambda *_: kept.clear())
+    path = write(tmp_path, a=[1, 2])
+    corpus, time = Parquet(path=path).open(), os.stat(path).st_mtime_ns
+    os.utime(path, (1, 1))
+    with monkeypatch.context() as patch:  # the values need not be compared
+        patch.setattr(ParquetBlock, "_content", None)
+        assert corpus.partitions[0].load()["a"].tolist() == [1, 2]
+    write(tmp_path, a=[1, 3])
+    os.utime(path, ns=(time, time))
+    with pytest.raises(CorpusError, match="changed while it was being read; open it again"):
+        corpus.partitions[0].load()
+
+
+def test_text_that_is_not_unicode(tmp_path: Path) -> None:
+    """Parquet takes any bytes for text."""
+    broken = pa.array([b"x", None, b"\xed\xa0\xbd"]).view(pa.string())
+    path = tmp_path / "t.parquet"
+    for column in (broken, broken.cast(pa.large_binary()).view(pa.large_string())):
+        rows = pa.table({"s": pa.concat_arrays([column, column]), "b": range(6)})
+        pq.write_table(rows.slice(1), path, row_group_size=1)
+        message = r"column 's' of '.*t.parquet' holds text in row 1 that is not valid Unicode"
+        for roles in ({}, {"targets": ("s",)}, {"id": "s"}):
+            with pytest.raises(CorpusError, match=message):
+                Parquet(path=str(path), **roles).open()
+        assert Parquet(path=str(path), exclude=("s",)).open().rows == 5
 
 
 def test_an_unnamed_index_is_no_column(tmp_path: Path) -> None:
