@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from contexture.corpus import Target
-from contexture.inputs import FloatArray, RowsOfX
+from contexture.inputs import RowsOfX
 from contexture.operator import ExpectationOperator
 from contexture.order import Order
 from contexture.scores.association import (
@@ -16,8 +16,9 @@ from contexture.scores.association import (
     lipschitz_constant,
     verdict,
 )
-from contexture.scores.compatibility import Compatibility, compatibility, one_vs_rest
+from contexture.scores.compatibility import compatibility, compatibility_of_classes
 from contexture.scores.decay import decay_rate
+from contexture.scores.panels import Compatibility
 from contexture.scores.usefulness import Usefulness, usefulness
 from contexture.spectrum import Spectrum
 
@@ -137,14 +138,6 @@ def _score_target(operator: ExpectationOperator, spectrum: Spectrum, target: Tar
         observed = int((target.values == target.values).sum())
         pooled = compatibility(operator, target.values, spectrum)
         return TargetScore(target, pooled, (), observed, rows)
-    indicators: FloatArray = one_vs_rest(target.values, len(target.levels))
-    return TargetScore(
-        target=target,
-        pooled=compatibility(operator, indicators, spectrum),
-        classes=tuple(
-            compatibility(operator, indicators[:, level], spectrum)
-            for level in range(len(target.levels))
-        ),
-        observed=int((target.values >= 0).sum()),
-        rows=rows,
-    )
+    found = compatibility_of_classes(operator, target.values, len(target.levels), spectrum)
+    observed = int((target.values >= 0).sum())
+    return TargetScore(target, found.pooled, found.each, observed, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
-from contexture.moments import Moments, in_units, unit_of
+from contexture.corpus import Target
+from contexture.moments import Moments, unit_of
 from contexture.score_jobs import Scoring
 from contexture.store.base import Store, array_of
 from contexture.store.columns import COLUMN_ROWS
@@ -18,10 +20,10 @@ from contexture.store.features import count_observed, read_features, read_target
 from contexture.store.left import write_left
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
 from contexture.streaming import Draw, Task, evaluate_draws
-from contexture.task_moments import TaskMoments, sum_of, task_columns
+from contexture.task_moments import TaskMoments, count_functions, task_columns
 
 WINDOW_BYTES = 32 * 2**20
-"""Part of X that is in memory at a time."""
+"""Part of X and of the targets that is in memory at a time."""
 
 TILE_BYTES = 32 * 2**20
 """Size of a dense temporary of rows × references."""
@@ -69,12 +71,12 @@ def compute_moments(
     store = Store(url)
     m, unit = evidence[0].shape[1], unit_of(evidence[0])
     found = [Moments.zero(m, unit) for _ in evidence]
-    of_tasks: list[list[list[TaskMoments]]] = [[] for _ in evidence]
+    described = read_targets(store, features_key, slice(0, 0)) if tasks_wanted else ()
+    of_tasks = [[TaskMoments.zero(m, count_functions(t)) for t in described] for _ in evidence]
     weights = evidence[0].input_weights
-    for first, last in _windows(evidence[0], start, stop):
+    for first, last in _windows(evidence[0], start, stop, len(described)):
         p = _mass(weights, first, last)
         targets = read_targets(store, features_key, slice(first, last)) if tasks_wanted else ()
-        columns = [task_columns(t, s) for t, s in zip(targets, shifts, strict=False)]
         for draw, each in enumerate(evidence):
             windowed = within(each, first, last)
             for low, high in _tiles(first, last, m):
@@ -82,15 +84,20 @@ def compute_moments(
                 part = slice(low - first, high - first)
                 if rows_wanted:
                     found[draw] = found[draw].add(rows, p[part])
-                if tasks_wanted:
-                    q = in_units(rows, 1.0)
-                    of_tasks[draw].append([TaskMoments.of(q, p[part], c[part]) for c in columns])
-            of_tasks[draw] = [_sum_targets(of_tasks[draw])] if tasks_wanted else []
+                of_tasks[draw] = [
+                    sums.add(rows, p[part], task_columns(_at(target, part), shift))
+                    for sums, target, shift in zip(of_tasks[draw], targets, shifts, strict=False)
+                ]
     if rows_wanted:
         write_moments(store, key, block, found)
     if tasks_wanted:
-        write_task_moments(store, key, tasks_key, block, [each[0] for each in of_tasks])
+        write_task_moments(store, key, tasks_key, block, of_tasks)
     return block
+
+
+def _at(target: Target, rows: slice) -> Target:
+    """Return a target at some of the rows at hand."""
+    return replace(target, values=target.values[rows])
 
 
 def _mass(weights: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[Any, Any]:
@@ -100,9 +107,9 @@ def _mass(weights: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[An
     return np.asarray(weights[start:stop] * len(weights))
 
 
-def _windows(evidence: Any, start: int, stop: int) -> Iterator[tuple[int, int]]:
+def _windows(evidence: Any, start: int, stop: int, targets: int = 0) -> Iterator[tuple[int, int]]:
     D = int(getattr(evidence, "plain", evidence).X.shape[1])
-    step = max(1, WINDOW_BYTES // (8 * D))
+    step = max(1, WINDOW_BYTES // (8 * (D + targets)))
     for first in range(start, stop, step):
         yield first, min(first + step, stop)
 
@@ -111,10 +118,6 @@ def _tiles(start: int, stop: int, m: int) -> Iterator[tuple[int, int]]:
     step = max(1, TILE_BYTES // (8 * m))
     for low in range(start, stop, step):
         yield low, min(low + step, stop)
-
-
-def _sum_targets(parts: Sequence[Sequence[TaskMoments]]) -> list[TaskMoments]:
-    return [sum_of([part[number] for part in parts]) for number in range(len(parts[0]))]
 
 
 def score_moments(scoring: Scoring) -> str:

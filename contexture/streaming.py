@@ -9,25 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contexture.contexts.base import ConditionalRows, Rows
-from contexture.contexts.reference import read_rows
+from contexture.contexts.base import ConditionalRows
 from contexture.corpus import Target
 from contexture.estimators.draws import combine_draws, summarise_draws
 from contexture.estimators.streamed import moment_spectrum
 from contexture.evaluation import Evaluation, TargetScore
-from contexture.inputs import FloatArray, IntArray, RowsOfX
+from contexture.inputs import FloatArray, RowsOfX
 from contexture.moments import Moments
-from contexture.operator import ExpectationOperator
-from contexture.scores.association import Sampled, kernel_deviation, lipschitz_constant, verdict
-from contexture.scores.compatibility import Compatibility
+from contexture.scores.association import verdict
 from contexture.scores.decay import decay_rate
+from contexture.scores.panels import Compatibility
+from contexture.scores.sampled import sampled_association
 from contexture.scores.streamed import compatibility_of_moments
-from contexture.scores.usefulness import usefulness
+from contexture.scores.usefulness import Usefulness, usefulness
 from contexture.spectrum import Spectrum
 from contexture.task_moments import TaskMoments
-
-SAMPLED_ROWS = 1000
-"""Rows among which the kernel deviation and the Lipschitz constant are taken."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +35,7 @@ class Task:
     target : Target
         Its values are not looked at.
     parts : sequence of TaskMoments
-        One for each group of rows.
+        One for each group of rows; they may be read when they are asked for.
     observed : int
         Rows that have a value.
     """
@@ -76,28 +72,6 @@ class Draw:
     tasks: Sequence[Task]
 
 
-def sample_positions(weights: FloatArray, seed: int) -> IntArray:
-    """Positions of rows drawn by their weights without replacement, ascending."""
-    n = len(weights)
-    generator = np.random.default_rng([seed, 0x5A])
-    if n <= SAMPLED_ROWS:
-        return np.arange(n)
-    if weights.strides == (0,):  # one weight for all: nothing of size n is needed
-        return np.sort(generator.choice(n, SAMPLED_ROWS, replace=False, shuffle=False))
-    return np.sort(generator.choice(n, SAMPLED_ROWS, replace=False, p=weights))
-
-
-def rows_at(evidence: Any, positions: IntArray, points: FloatArray) -> Rows:
-    """Return the rows of P at a few positions, where X is ``points``."""
-    references = getattr(getattr(evidence, "plain", evidence), "positions", None)
-    own = None
-    if references is not None:
-        places = np.minimum(np.searchsorted(references, positions), len(references) - 1)
-        own = np.where(references[places] == positions, places, -1)
-    rows: Rows = evidence.rows_of(points, own)
-    return rows
-
-
 def evaluate_draws(
     draws: Sequence[Draw],
     evidence: ConditionalRows,
@@ -109,8 +83,9 @@ def evaluate_draws(
 ) -> Evaluation:
     """Compute every score of a context from the moments over one or more reference draws.
 
-    Values are means over the draws, and their errors hold what another draw would change. The
-    functions, and the scores that are taken on a sample of rows, are those of the first draw.
+    The s_i² and the scores of targets are means over the draws, τ, d* and λ those of the mean
+    spectrum; their errors hold what another draw would change. The functions, and the scores that
+    are taken on a sample of rows, are those of the first draw.
 
     Parameters
     ----------
@@ -134,7 +109,7 @@ def evaluate_draws(
         k = spectrum.rank
         summary = summarise_draws(
             np.stack([s.eigenvalues[:k] for s in spectra]),
-            [u.value for u in each],
+            _pseudo_values(spectra, useful, max_rank, beta),
             [u.best_rank for u in each],
             [decay_rate(s, max_rank) for s in spectra],
             np.mean([s.eigenvalue_covariance[:k, :k] for s in spectra], axis=0),
@@ -162,6 +137,22 @@ def evaluate_draws(
     )
 
 
+def _pseudo_values(
+    spectra: Sequence[Spectrum], whole: Usefulness, max_rank: int, beta: float
+) -> FloatArray:
+    """R τ − (R − 1) τ₋ᵣ of the mean spectrum without each draw.
+
+    Their spread is the jackknife's of τ over draws. That of the τ of single draws would be of
+    another number: τ is a minimum, and its mean is not that of the mean spectrum.
+    """
+    k, R = min(s.rank for s in spectra), len(spectra)
+    squares = np.stack([s.eigenvalues[:k] for s in spectra])
+    without = (squares.sum(axis=0) - squares) / (R - 1)
+    roots = np.sqrt(np.clip(without, 0.0, 1.0))
+    left_out = [usefulness(each, max_rank, beta).value for each in roots]
+    return R * whole.value - (R - 1) * np.asarray(left_out)
+
+
 def _mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
     """Return the first spectrum with the mean s_i² of all, and the covariance of that mean."""
     if len(spectra) == 1:
@@ -184,61 +175,22 @@ def _mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
     )
 
 
-def sampled_association(
-    context_weights: FloatArray, evidence: ConditionalRows, X: RowsOfX, seed: int
-) -> tuple[Sampled, Sampled]:
-    """Take kernel deviation and Lipschitz constant among a sample of rows.
-
-    Parameters
-    ----------
-    context_weights : ndarray of shape (m,)
-        P_A over all rows.
-    evidence : ConditionalRows
-        Of a context over references.
-    X : array of shape (n, D)
-    seed : int
-        Seed of the sample.
-    """
-    weights = evidence.input_weights
-    positions = sample_positions(weights, seed)
-    points = read_rows(X, positions)
-    rows = rows_at(evidence, positions, points)
-    kept = np.flatnonzero(context_weights > 0)
-    equal = np.full(len(positions), 1 / len(positions))
-    sampled = ExpectationOperator((rows[:, kept],), equal, context_weights[kept])
-    deviation = kernel_deviation(sampled, max_rows=len(positions), seed=seed)
-    kernel = np.abs(sampled.kernel(np.arange(len(positions))) - 1.0)
-    # Both x and x' are from the sample: twice the variance of the row means, to first order.
-    error = float(2.0 * kernel.mean(axis=1).std(ddof=1) / np.sqrt(len(positions)))
-    known = len(positions) == len(weights)
-    deviation = replace(deviation, standard_error=0.0 if known else error)
-    return deviation, lipschitz_constant(sampled, points, max_rows=len(positions), seed=seed)
-
-
 def _score_target(
     draws: Sequence[Draw], spectra: Sequence[Spectrum], number: int, rows: int
 ) -> TargetScore:
     task = draws[0].tasks[number]
-
-    def over_draws(function: int | None) -> Compatibility:
-        return _mean_compatibility(
-            [_of_draw(draw, s, number, function) for draw, s in zip(draws, spectra, strict=True)]
-        )
-
-    classes = range(len(task.target.levels)) if task.target.kind == "class" else ()
+    found = [
+        compatibility_of_moments(draw.tasks[number].parts, draw.masses, draw.marginals, spectrum)
+        for draw, spectrum in zip(draws, spectra, strict=True)
+    ]
+    classes = zip(*(each.each for each in found), strict=True)
     return TargetScore(
         target=task.target,
-        pooled=over_draws(None),
-        classes=tuple(over_draws(level) for level in classes),
+        pooled=_mean_compatibility([each.pooled for each in found]),
+        classes=tuple(map(_mean_compatibility, classes)) if task.target.kind == "class" else (),
         observed=task.observed,
         rows=rows,
     )
-
-
-def _of_draw(draw: Draw, spectrum: Spectrum, number: int, function: int | None) -> Compatibility:
-    kept = draw.total.context_weights > 0
-    parts = [replace(part, cross=part.cross[kept]) for part in draw.tasks[number].parts]
-    return compatibility_of_moments(parts, draw.masses, draw.marginals[:, kept], spectrum, function)
 
 
 def _mean_compatibility(found: Sequence[Compatibility]) -> Compatibility:

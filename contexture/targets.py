@@ -12,6 +12,10 @@ import pandas as pd
 from contexture.errors import CorpusError
 from contexture.values import level_text, numbers
 
+MOST_CLASSES = 10_000
+"""A target with more is refused: such a column names things rather than sorts them, and what is
+kept of each class has the size of the context values."""
+
 
 @dataclass(frozen=True)
 class TargetColumn:
@@ -65,11 +69,23 @@ class TargetColumn:
 
 
 def find_keys(frames: Iterable[pd.DataFrame], names: tuple[str, ...]) -> list[tuple[Any, ...]]:
-    """Collect the values of some columns, sorted, missing ones left out."""
+    """Collect the values of some columns, sorted, missing ones left out.
+
+    Raises
+    ------
+    CorpusError
+        If a column has more than `MOST_CLASSES`; the frames after that are not looked at.
+    """
     seen: list[set[Any]] = [set() for _ in names]
     for frame in frames:
         for found, name in zip(seen, names, strict=True):
             found.update(_plain(frame[name].dropna().drop_duplicates()).tolist())
+            if len(found) > MOST_CLASSES:
+                raise CorpusError(
+                    f"target {name!r} has more than {MOST_CLASSES:,} classes, and each of them is "
+                    "scored; merge rare ones, or take it out of the targets (a column that names "
+                    "the rows is their id)"
+                )
     return [tuple(sorted(found)) for found in seen]
 
 

@@ -1,7 +1,8 @@
-"""Left functions in a second pass over the rows, and what is subtracted from targets."""
+"""Moments of tasks; left functions in a second pass; what is subtracted from targets."""
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,20 @@ import pandas as pd
 import pytest
 
 import contexture as cx
+from contexture import streamed_jobs
 from contexture.contexts import Context, Knn, MaskedKnn, Rbf
+from contexture.contexts.redraw import redrawn
 from contexture.jobs import fit_context
 from contexture.score_jobs import Scoring
 from contexture.store import Store, columns, left
 from contexture.store.features import read_features, read_targets, targets_key, write_features
 from contexture.store.left import finish_left, missing_left, take_over
-from contexture.store.moments import prepare_moments, prepare_tasks, stored_shifts
+from contexture.store.moments import (
+    StoredMoments,
+    prepare_moments,
+    prepare_tasks,
+    stored_shifts,
+)
 from contexture.store.results import reuse_context
 from contexture.store.runs import begin_run, finish_run
 from contexture.streamed_jobs import (
@@ -25,6 +33,7 @@ from contexture.streamed_jobs import (
     fit_draws,
     score_moments,
 )
+from contexture.task_moments import task_columns
 
 ROWS, KEPT, BLOCK = 210, 6, 50
 
@@ -178,3 +187,88 @@ def test_shifts_are_near_the_middle(
     assert of_class == 0
     assert columns.COLUMN_ROWS > ROWS
     assert stored_shifts(store, "none", "none") is None
+
+
+def many_classes(tmp_path: Path, rows: int, classes: int) -> tuple[Store, str]:
+    rng = np.random.default_rng(5)
+    frame = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows)})
+    frame["label"] = [f"c{code}" for code in rng.integers(0, classes, rows)]
+    frame.loc[::9, "label"] = None
+    frame.to_csv(tmp_path / "many.csv", index=False)
+    source = cx.readers.Csv(path=str(tmp_path / "many.csv"), targets=("label",))
+    store = Store.create(str(tmp_path / "many.zarr"))
+    return store, write_features(store, source.open(), 4096)
+
+
+def moments_of(
+    store: Store, features: str, key: str, context: Context, tasks_wanted: bool = True
+) -> StoredMoments:
+    """Moments over two draws, in one block."""
+    evidence = fit_draws(store.url, features, context, 0, 2)
+    rows = evidence[0].shape[0]
+    prepare_moments(store, key, evidence, rows)
+    prepare_tasks(store, key, "t", read_targets(store, features, slice(0, 0)), [0.0])
+    compute_moments(
+        store.url, features, key, "t", evidence, [0.0], 0, rows, 0, True, tasks_wanted
+    )  # fmt: skip
+    return StoredMoments(store, key)
+
+
+@pytest.mark.parametrize(
+    "context", [Knn(fraction=0.1, reference=30), Rbf(gamma=1, reference=30)], ids=lambda c: c.label
+)
+def test_windows_and_tiles_change_nothing(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sums of tasks are those of whole columns, wherever they are cut."""
+    rows, classes = 400, 25
+    store, features = many_classes(tmp_path, rows, classes)
+    whole = moments_of(store, features, "whole", context)
+    monkeypatch.setattr(streamed_jobs, "WINDOW_BYTES", 8 * 3 * 70)
+    monkeypatch.setattr(streamed_jobs, "TILE_BYTES", 8 * 30 * 32)
+    pieces = moments_of(store, features, "pieces", context)
+    data = read_features(store, features)
+    columns = task_columns(read_targets(store, features)[0]).toarray()
+    first = context.fit(data, 0)
+    for draw in range(2):
+        P = redrawn(first, data.X, data.ids, 0, draw).rows(0, rows)
+        cross = np.asarray(P.T @ columns)
+        for found in (whole, pieces):
+            (sums,) = found.tasks("t", 0, draw)
+            np.testing.assert_allclose(sums.cross, cross, rtol=0, atol=1e-11)
+            np.testing.assert_array_equal(sums.total, columns.sum(axis=0))
+            np.testing.assert_array_equal(sums.square, columns.sum(axis=0))
+    np.testing.assert_allclose(pieces.marginals(1), whole.marginals(1), atol=1e-11)
+    # Where tasks are not wanted, nothing is written of them.
+    alone = moments_of(store, features, "alone", context, tasks_wanted=False)
+    assert not alone.tasks("t", 0, 0)[0].cross.any()
+
+
+def test_a_window_holds_features_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    X = np.arange(60.0).reshape(20, 3)
+    evidence = Rbf(gamma=1).fit(cx.Features.from_array(X), 0)
+    monkeypatch.setattr(streamed_jobs, "WINDOW_BYTES", 8 * 3 * 10)
+    assert list(streamed_jobs._windows(evidence, 5, 20)) == [(5, 15), (15, 20)]
+    assert list(streamed_jobs._windows(evidence, 5, 20, 2))[0] == (5, 11)
+
+
+def test_memory_does_not_grow_with_rows_and_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of all rows × classes would be 61 MiB."""
+    rows, classes = 20_000, 400
+    store, features = many_classes(tmp_path, rows, classes)
+    context = Knn(k=3, reference=30)
+    monkeypatch.setattr(streamed_jobs, "WINDOW_BYTES", 2**20)
+    monkeypatch.setattr(streamed_jobs, "TILE_BYTES", 2**18)
+    moments_of(store, features, "first", context)  # what is compiled and opened once
+    evidence = fit_draws(store.url, features, context, 0, 2)
+    tracemalloc.start()
+    try:
+        compute_moments(
+            store.url, features, "first", "t", evidence, [0.0], 0, rows, 0, True, True
+        )  # fmt: skip
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 12 * 2**20

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from contexture import targets
 from contexture.errors import CorpusError
 from contexture.targets import TargetColumn, find_keys
 
@@ -43,3 +44,18 @@ def test_an_infinite_number_is_named_by_its_row_in_the_corpus(target: TargetColu
     column = pd.Series([0.5, np.inf], index=[40, 41])
     with pytest.raises(CorpusError, match="target 'y' is infinite in row 41; correct it, or leave"):
         target.values(column)
+
+
+def test_a_target_that_names_its_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As soon as that is known: what follows is not read."""
+    assert targets.MOST_CLASSES == 10_000
+    monkeypatch.setattr(targets, "MOST_CLASSES", 2)
+    assert find_keys(iter(FRAMES), ("s", "c")) == [("a", "b"), (2.0, 10.0)]
+    frames = iter([*FRAMES, pd.DataFrame({"s": ["a", "c"], "c": [2.0, 3.0]}), *FRAMES])
+    with pytest.raises(CorpusError) as caught:
+        find_keys(frames, ("s", "c"))
+    assert str(caught.value) == (
+        "target 's' has more than 2 classes, and each of them is scored; merge rare ones, or take "
+        "it out of the targets (a column that names the rows is their id)"
+    )
+    assert len(list(frames)) == len(FRAMES)

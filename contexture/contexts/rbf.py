@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import ConfigDict, Field
+from scipy.special import logsumexp
 
-from contexture.contexts.base import Extent
+from contexture.contexts.base import EqualWeightsKept, Extent
 from contexture.contexts.distances import (
     MEDIAN_SAMPLE,
     median_squared_distance,
@@ -108,7 +109,7 @@ class Rbf(RbfFields):
 
 
 @dataclass(frozen=True)
-class RbfRows:
+class RbfRows(EqualWeightsKept):
     """Rows of the RBF context, computed on demand."""
 
     X: RowsOfX
@@ -143,6 +144,34 @@ class RbfRows:
             If the shapes do not fit, or X is not finite.
         """
         return self._law(new_rows(X, own, self.references)[0])
+
+    def panels(self, X: FloatArray, width: int) -> Iterator[tuple[slice, FloatArray]]:
+        """P of some inputs, by columns, where all would take too much room.
+
+        Parameters
+        ----------
+        X : ndarray of shape (r, D)
+        width : int
+            Columns at a time.
+
+        Yields
+        ------
+        columns : slice
+        P : ndarray of shape (r, columns)
+        """
+        m, logs = len(self.references), np.full(len(X), -np.inf)
+        panels = [slice(start, min(start + width, m)) for start in range(0, m, width)]
+        for columns in panels:
+            logs = np.logaddexp(logs, logsumexp(self._exponents(X, columns), axis=1))
+        for columns in panels:
+            exponents = self._exponents(X, columns)
+            exponents -= logs[:, None]
+            yield columns, np.exp(exponents, out=exponents)
+
+    def _exponents(self, X: FloatArray, columns: slice) -> FloatArray:
+        exponents = squared_distances(X, self.references[columns])
+        exponents *= -self.gamma
+        return exponents
 
     def _law(self, X: FloatArray) -> FloatArray:
         return kernel_rows(squared_distances(X, self.references), self.gamma)

@@ -197,12 +197,28 @@ def lipschitz_constant(
         rows = np.sort(generator.choice(n, max_rows, replace=False))
     points = read_rows(X, rows)
     stored = rows if places is None else places[rows]
-    kernel = operator.kernel(stored, stored)
+    value = steepest(operator.kernel(stored, stored), points)
+    return Sampled(value, 0.0 if len(rows) == n else float("nan"), len(rows))
+
+
+def steepest(kernel: FloatArray, points: FloatArray) -> float:
+    """Largest |k(x_k, x_i) − k(x_k, x_j)| / ‖x_i − x_j‖ among some inputs.
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (r, r)
+        k_X⁺ among the inputs.
+    points : ndarray of shape (r, D)
+
+    Returns
+    -------
+    float
+        NaN if all inputs coincide.
+    """
     steps = distance.pdist(kernel, "chebyshev")  # max over k, for every i < j
     apart = distance.pdist(points)
     distinct = apart > 0
-    value = float(np.max(steps[distinct] / apart[distinct])) if distinct.any() else float("nan")
-    return Sampled(value, 0.0 if len(rows) == n else float("nan"), len(rows))
+    return float(np.max(steps[distinct] / apart[distinct])) if distinct.any() else float("nan")
 
 
 def _draw(weights: FloatArray, size: int, seed: int, tag: int) -> np.ndarray:

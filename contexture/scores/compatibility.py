@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from contexture.errors import InputError
-from contexture.inputs import FloatArray, Floats
+from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
+from contexture.scores.centred import CentredClasses, CentredColumns
+from contexture.scores.panels import (
+    Compatibilities,
+    Compatibility,
+    compatibilities,
+    inner_products,
+)
 from contexture.spectrum import Spectrum
-
-_PANEL_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Compatibility:
-    """Compatibility of one task, or of several pooled.
-
-    Attributes
-    ----------
-    value : float
-        ρ in [0, 1]; NaN for a constant task.
-    standard_error : float
-        Over inputs, context values held fixed.
-    energy : ndarray of shape (r,)
-        u_i² / ‖f̃‖² on the spectrum's functions, which adds up to at most 1 where P_X weights
-        the inputs: how many components the task needs.
-    """
-
-    value: float
-    standard_error: float
-    energy: FloatArray
 
 
 def compatibility(
@@ -62,6 +45,10 @@ def compatibility(
     ------
     InputError
         If the tasks do not have n rows, or hold infinite values.
+
+    See Also
+    --------
+    compatibility_of_classes : from codes, without an array of rows × classes.
     """
     p = operator.input_weights
     try:
@@ -75,61 +62,41 @@ def compatibility(
         raise InputError(f"the task has shape {f.shape}; {len(p)} rows are needed.")
     if np.isinf(f).any():
         raise InputError("the task holds infinite values; ρ is defined for finite ones.")
-    centred = _centred(f, p)
-    norm = float(np.sum(p[:, None] * centred**2))
-    functions = 0 if spectrum is None else spectrum.right.shape[1]
-    if norm <= 0.0:
-        return Compatibility(float("nan"), float("nan"), np.full(functions, np.nan))
-    g = operator.adjoint(centred)
-    square = float(np.sum(operator.context_weights[:, None] * g**2)) / norm
-    value = float(np.sqrt(min(1.0, square)))
-    # Influence of an input on ρ² (as in contexture.estimators.influence): numerator
-    # 2 f̃ T g − T g², denominator f̃².
-    influence = 2 * centred * operator.apply(g) - operator.apply(g**2) - square * centred**2
-    of_square = np.sqrt(np.sum((p * influence.sum(axis=1)) ** 2)) / norm
-    error = float(of_square / (2 * value)) if value > 0 else float(np.sqrt(of_square))
-    energy = np.zeros(0)
-    if spectrum is not None:
-        # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i, which needs no functions on the inputs.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            u = inner_products(spectrum.right, operator.context_weights[:, None] * g)
-            energy = np.sum(u**2, axis=1) / spectrum.eigenvalues[:functions] / norm
-    return Compatibility(value, error, energy)
+    return compatibilities(operator, CentredColumns(f, p), spectrum).pooled
 
 
-def _centred(f: FloatArray, p: FloatArray) -> FloatArray:
-    seen = ~np.isnan(f)
-    weights = np.where(seen, p[:, None], 0.0)
-    mass = weights.sum(axis=0)
-    filled = np.where(seen, f, 0.0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(mass > 0, (weights * filled).sum(axis=0) / mass, 0.0)
-    centred = np.where(seen, f - mean, 0.0)
-    # What is left of a constant after subtracting its mean is rounding, not a task.
-    scale = np.abs(filled).max(axis=0, initial=0.0)
-    constant = np.abs(centred).max(axis=0, initial=0.0) <= 8 * np.finfo(np.float64).eps * scale
-    return np.where(constant, 0.0, centred)
+def compatibility_of_classes(
+    operator: ExpectationOperator,
+    codes: npt.ArrayLike,
+    levels: int,
+    spectrum: Spectrum | None = None,
+) -> Compatibilities:
+    """ρ of the classes of a target, pooled and one-vs-rest.
 
-
-def inner_products(functions: Floats, weighted: FloatArray) -> FloatArray:
-    """Σ_a φ_i(a) g(a), added up in float64, without a copy of the functions in another type.
+    As `compatibility` of `one_vs_rest` and of each of its columns, in memory that grows neither
+    with the classes nor with rows × classes.
 
     Parameters
     ----------
-    functions : ndarray of shape (m, r)
-        φ_1 .. φ_r; in float32 or float64.
-    weighted : ndarray of shape (m, q)
-        Functions g_1 .. g_q, times the weights of the entries.
+    operator : ExpectationOperator
+        On n inputs.
+    codes : array-like of shape (n,)
+        The class of each input, from 0; −1 where it is missing.
+    levels : int
+        How many classes there are.
+    spectrum : Spectrum, optional
+        Gives the energies; there are none without it.
 
-    Returns
-    -------
-    ndarray of shape (r, q)
+    Raises
+    ------
+    InputError
+        If there is not one code an input.
     """
-    total = np.zeros((functions.shape[1], weighted.shape[1]))
-    for start in range(0, len(functions), _PANEL_ROWS):
-        rows = slice(start, start + _PANEL_ROWS)
-        total += functions[rows].astype(np.float64, copy=False).T @ weighted[rows]
-    return total
+    labels = np.asarray(codes)
+    p = operator.input_weights
+    if labels.shape != p.shape:
+        raise InputError(f"the codes have shape {labels.shape}; one a row is needed: {p.shape}.")
+    return compatibilities(operator, CentredClasses(labels, levels, p), spectrum)
 
 
 def one_vs_rest(codes: npt.ArrayLike, levels: int) -> FloatArray:
@@ -156,7 +123,8 @@ def compatibility_from_spectrum(spectrum: Spectrum, task: npt.ArrayLike) -> floa
         In [0, 1]; NaN for a constant task.
     """
     p = spectrum.input_weights
-    centred = _centred(np.asarray(task, dtype=np.float64)[:, None], p)[:, 0]
+    column = np.asarray(task, dtype=np.float64)[:, None]
+    centred = CentredColumns(column, p).piece(slice(0, len(column)), slice(0, 1))[:, 0]
     norm = float(p @ centred**2)
     if norm <= 0.0:
         return float("nan")

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from contexture.inputs import FloatArray
-from contexture.scores.compatibility import Compatibility, inner_products
+from contexture.scores.panels import Compatibilities, Compatibility, inner_products
 from contexture.spectrum import Spectrum
 from contexture.task_moments import TaskMoments, sum_of
+
+PANEL_BYTES = 32 * 2**20
+"""Size of an array of context values × functions, which says how many functions are taken at a
+time; a few such arrays are held at once."""
 
 
 def compatibility_of_moments(
@@ -17,56 +21,77 @@ def compatibility_of_moments(
     masses: FloatArray,
     marginals: FloatArray,
     spectrum: Spectrum,
-    function: int | None = None,
-) -> Compatibility:
+) -> Compatibilities:
     """ρ of a task from the moments of groups of rows; the third route to the same number.
 
     Parameters
     ----------
     parts : sequence of TaskMoments
-        Of groups of rows, over the context values that some row chose.
+        Of groups of rows. They are gone through twice for each panel of functions, one at a time,
+        so they may be read when they are asked for.
     masses : ndarray of shape (G,)
         Σ p(x) of each group.
     marginals : ndarray of shape (G, m)
-        Σ p(x) P(·|x) of each group.
+        Σ p(x) P(·|x) of each group. Context values that no row chose are left out.
     spectrum : Spectrum
         Its right functions give the energies.
-    function : int, optional
-        Which function of the task; all pooled by default.
 
     Returns
     -------
-    Compatibility
-        The standard error is that of the jackknife that leaves one group out: 0 if there is
-        only one group.
+    Compatibilities
+        Of all functions of the task pooled, and of each. The standard errors are those of the
+        jackknife that leaves one group out: 0 if there is only one group.
     """
-    chosen = slice(None) if function is None else slice(function, function + 1)
-    total = sum_of(parts)
-    adjoint, norm = (array[..., chosen] for array in total.adjoint(float(masses.sum())))
+    mass, marginal = float(masses.sum()), marginals.sum(axis=0)
+    kept = np.flatnonzero(marginal > 0)
+    marginal, marginals = marginal[kept], marginals[:, kept]
+    groups, q = len(parts), len(parts[0].total) - 1
     functions = spectrum.right.shape[1]
-    if norm.sum() <= 0.0:
-        return Compatibility(float("nan"), float("nan"), np.full(functions, np.nan))
-    value = _root(total, float(masses.sum()), marginals.sum(axis=0), chosen)
-    # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        u = inner_products(spectrum.right, adjoint)
-        energy = np.sum(u**2, axis=1) / spectrum.eigenvalues[:functions] / norm.sum()
-    groups = len(parts)
-    without = [
-        _root(total - part, float(masses.sum() - mass), marginals.sum(axis=0) - marginal, chosen)
-        for part, mass, marginal in zip(parts, masses, marginals, strict=True)
-        if groups > 1
-    ]
-    spread = np.asarray(without) - np.mean(without) if without else np.zeros(1)
-    error = float(np.sqrt((groups - 1) / groups * np.sum(spread**2)))
-    return Compatibility(value, error, energy)
+    # ‖T* f̃‖² and ‖f̃‖² over all rows, and below over all but those of one group.
+    squares, norms = np.zeros((2, 1 + groups, q))
+    energies = np.zeros((functions, q))
+    width = max(1, PANEL_BYTES // (8 * len(kept)))
+    for start in range(0, q, width):
+        panel = slice(start, min(start + width, q))
+        total = sum_of(part.restricted(kept, panel) for part in parts)
+        adjoint, norms[0, panel] = total.adjoint(mass)
+        # ⟨f, μ_i⟩ = ⟨T* f, ν_i⟩ / s_i.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            u = inner_products(spectrum.right, adjoint)
+            energies[:, panel] = u**2 / spectrum.eigenvalues[:functions, None]
+        squares[0, panel] = _squared(adjoint, marginal / mass)
+        for group in range(groups if groups > 1 else 0):
+            rest = total - parts[group].restricted(kept, panel)
+            left = mass - float(masses[group])
+            adjoint, norms[1 + group, panel] = rest.adjoint(left)
+            squares[1 + group, panel] = _squared(adjoint, (marginal - marginals[group]) / left)
+
+    def of(chosen: slice) -> Compatibility:
+        return _jackknifed(
+            squares[:, chosen].sum(axis=1), norms[:, chosen].sum(axis=1), energies[:, chosen]
+        )
+
+    return Compatibilities(of(slice(None)), tuple(of(slice(c, c + 1)) for c in range(q)))
 
 
-def _root(total: TaskMoments, mass: float, marginal: FloatArray, chosen: slice) -> float:
-    adjoint, norm = (array[..., chosen] for array in total.adjoint(mass))
-    if norm.sum() <= 0.0:
-        return 0.0
-    p = marginal / mass
+def _squared(adjoint: FloatArray, p: FloatArray) -> FloatArray:
+    """‖T* f̃‖² of each function from p_A · T* f̃; writes to it."""
     kept = p > 0
-    square = float(np.sum(adjoint[kept] ** 2 / p[kept, None])) / float(norm.sum())
-    return float(np.sqrt(min(1.0, square)))
+    chosen = adjoint if kept.all() else adjoint[kept]
+    chosen **= 2
+    chosen /= p[kept, None]
+    found: FloatArray = chosen.sum(axis=0)
+    return found
+
+
+def _jackknifed(squares: FloatArray, norms: FloatArray, energies: FloatArray) -> Compatibility:
+    """ρ over all rows, and its error from the ρ without each group, which follow."""
+    if norms[0] <= 0.0:
+        return Compatibility(float("nan"), float("nan"), np.full(len(energies), np.nan))
+    ratios = np.zeros(len(norms))
+    np.divide(squares, norms, out=ratios, where=norms > 0)
+    values = np.sqrt(np.minimum(1.0, ratios))
+    without, groups, error = values[1:], len(values) - 1, 0.0
+    if groups > 1:
+        error = float(np.sqrt((groups - 1) / groups * np.sum((without - without.mean()) ** 2)))
+    return Compatibility(float(values[0]), error, energies.sum(axis=1) / norms[0])

@@ -15,6 +15,7 @@ from contexture.scores import (
     one_vs_rest,
     worst_case_error,
 )
+from contexture.scores.compatibility import compatibility_of_classes
 from contexture.spectrum import Spectrum
 from tests.scores.exact_worst_case import exact_worst_case, top_encoder
 
@@ -195,6 +196,12 @@ def test_a_task_of_words() -> None:
     operator = ExpectationOperator.from_conditional(np.eye(3))
     with pytest.raises(InputError, match="the task does not hold numbers .* one_vs_rest"):
         compatibility(operator, ["a", "b", "c"])
+
+
+def test_codes_of_other_rows() -> None:
+    with pytest.raises(InputError) as caught:
+        compatibility_of_classes(some_operator(), np.zeros(11, int), 1)
+    assert str(caught.value) == "the codes have shape (11,); one a row is needed: (12,)."
 
 
 def test_functions_in_single_precision_give_the_same() -> None:

@@ -1,0 +1,155 @@
+"""Compatibility from moments, function by function and all at once."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pytest
+
+from contexture.corpus import Target
+from contexture.scores import streamed
+from contexture.scores.panels import Compatibility
+from contexture.scores.streamed import compatibility_of_moments
+from contexture.spectrum import Spectrum
+from contexture.task_moments import TaskMoments, task_columns
+
+ROWS, M, LEVELS, GROUPS, FUNCTIONS = 240, 20, 5, 4, 3
+
+
+@dataclass
+class Sums:
+    parts: list[TaskMoments]
+    masses: np.ndarray
+    marginals: np.ndarray
+    spectrum: Spectrum
+
+
+def some_sums(levels: int = LEVELS, groups: int = GROUPS, m: int = M, rows: int = ROWS) -> Sums:
+    """Of classes, one of which nobody has; nobody chose context value 2, one group not value 3."""
+    rng = np.random.default_rng(8)
+    P = rng.dirichlet(np.full(m, 0.3), size=rows)
+    P[:, 2] = 0
+    P[: rows // GROUPS, 3] = 0
+    P /= P.sum(axis=1, keepdims=True)
+    p, codes = rng.uniform(1, 2, rows), rng.integers(-1, levels - 1, rows)
+    names = tuple(map(str, range(levels)))
+    slices = [slice(g * rows // groups, (g + 1) * rows // groups) for g in range(groups)]
+    parts = [
+        TaskMoments.of(P[s], p[s], task_columns(Target("t", "class", codes[s], names)))
+        for s in slices
+    ]
+    spectrum = Spectrum(
+        singular_values=np.array([0.9, 0.7, 0.4, 0.1]),
+        left=np.empty((rows, 0)),
+        right=rng.normal(size=(m - 1, FUNCTIONS)),
+        eigenvalue_covariance=np.zeros((4, 4)),
+        input_weights=p / p.sum(),
+        context_weights=np.delete(P.T @ p, 2) / p.sum(),
+        context_values=np.arange(m - 1),
+        total_association=2.0,
+        components=1,
+        method="",
+        noise_floor=0.0,
+        numerical_error=np.zeros(4),
+    )
+    masses = np.array([p[s].sum() for s in slices])
+    return Sums(parts, masses, np.stack([P[s].T @ p[s] for s in slices]), spectrum)
+
+
+def by_definition(sums: Sums, functions: list[int]) -> Compatibility:
+    """As theory.md §5 has it, from whole sums."""
+
+    def square_and_norm(chosen: list[int]) -> tuple[float, float, np.ndarray]:
+        cross = sum(sums.parts[g].cross for g in chosen)
+        total = sum(sums.parts[g].total for g in chosen)
+        square = sum(sums.parts[g].square for g in chosen)
+        p, mass = sums.marginals[chosen].sum(axis=0), sums.masses[chosen].sum()
+        mean = total[functions] / total[-1]
+        adjoint = (cross[:, functions] - cross[:, -1:] * mean) / mass
+        there = p > 0
+        of_adjoint = np.sum(adjoint[there] ** 2 / (p[there, None] / mass))
+        return of_adjoint, float(np.sum(square[functions] - total[-1] * mean**2) / mass), adjoint
+
+    everything = list(range(len(sums.parts)))
+    square, norm, adjoint = square_and_norm(everything)
+    without = []
+    for left_out in everything:
+        one, other, _ = square_and_norm([g for g in everything if g != left_out])
+        without.append(np.sqrt(one / other))
+    spread = np.sum((np.array(without) - np.mean(without)) ** 2)
+    G = len(everything)
+    u = sums.spectrum.right.T @ np.delete(adjoint, 2, axis=0)
+    energy = (u**2).sum(axis=1) / sums.spectrum.eigenvalues[:FUNCTIONS] / norm
+    return Compatibility(np.sqrt(square / norm), np.sqrt((G - 1) / G * spread), energy)
+
+
+@pytest.mark.parametrize("columns", [1, 3, LEVELS])
+def test_panels_change_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums = some_sums()
+    monkeypatch.setattr(streamed, "PANEL_BYTES", 8 * (M - 1) * columns)
+    found = compatibility_of_moments(sums.parts, sums.masses, sums.marginals, sums.spectrum)
+    there = list(range(LEVELS - 1))
+    pairs = [(found.pooled, by_definition(sums, there))]
+    pairs += [(found.each[c], by_definition(sums, [c])) for c in there]
+    for one, other in pairs:
+        assert one.value == pytest.approx(other.value, rel=1e-11)
+        assert one.standard_error == pytest.approx(other.standard_error, rel=1e-9)
+        np.testing.assert_allclose(one.energy, other.energy, rtol=1e-9)
+    nobody = found.each[-1]
+    assert np.isnan([nobody.value, nobody.standard_error, *nobody.energy]).all()
+
+
+def test_one_group_has_no_error() -> None:
+    sums = some_sums(groups=1)
+    found = compatibility_of_moments(sums.parts, sums.masses, sums.marginals, sums.spectrum)
+    assert (found.pooled.standard_error, found.each[0].standard_error) == (0.0, 0.0)
+    assert found.pooled.value == pytest.approx(by_definition_of_one(sums), rel=1e-11)
+
+
+def by_definition_of_one(sums: Sums) -> float:
+    (part,), p, mass = sums.parts, sums.marginals[0], sums.masses[0]
+    mean = part.total[:-1] / part.total[-1]
+    adjoint = np.delete(part.cross[:, :-1] - part.cross[:, -1:] * mean, 2, axis=0)
+    square = np.sum(adjoint**2 / np.delete(p, 2)[:, None]) / mass
+    return float(np.sqrt(square / (np.sum(part.square[:-1] - mean**2 * part.total[-1]) / mass)))
+
+
+class Once:
+    """Parts that are read when they are asked for, as from a store."""
+
+    def __init__(self, parts: list[TaskMoments]) -> None:
+        self.parts, self.read = parts, 0
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, at: int) -> TaskMoments:
+        part = self.parts[at]
+        self.read += 1
+        return TaskMoments(part.cross.copy(), part.total.copy(), part.square.copy())
+
+    def __iter__(self) -> Iterator[TaskMoments]:
+        return (self[at] for at in range(len(self)))
+
+
+def test_parts_are_read_twice_and_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is that of a panel, and of one part; so is work: every column is looked at once."""
+    q, m, groups = 400, 200, 24
+    sums = some_sums(q, groups, m, 1200)
+    once = Once(sums.parts)
+    monkeypatch.setattr(streamed, "PANEL_BYTES", 8 * (m - 1) * q)
+    parts = cast(list[TaskMoments], once)
+    tracemalloc.start()
+    try:
+        found = compatibility_of_moments(parts, sums.masses, sums.marginals, sums.spectrum)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found.each) == q
+    assert once.read == 1 + 2 * groups
+    part = 8 * m * (q + 1)
+    assert peak < 7 * part < 1 / 3 * groups * part
