@@ -46,7 +46,8 @@ class Usefulness:
         d_0 as it was used: at most the rank available.
     beta : float
     abstention : str
-        Empty, or which extreme makes τ uninformative: "too weak" or "too strong".
+        Empty, or which extreme makes τ uninformative: "too weak" or "too strong". Values of 0
+        say nothing about which: cloned context values, or repeated inputs, bring them about.
 
     Notes
     -----
@@ -122,8 +123,9 @@ def usefulness(
     best = int(np.argmin(curve))
     abstention: Abstention = ""
     if curve[best] > 1 + beta * (1 - ABSTENTION_MARGIN):
-        # Near 1 + β the minimum sits at one end: few components, or all of them.
-        weak = squares[0] < 0.5 if d0 == 1 else 2 * (best + 1) <= d0
+        # Near 1 + β the minimum sits at one end: few of the components that there are, or all.
+        there = int(np.count_nonzero(squares))
+        weak = squares[0] < 0.5 if there == 1 else 2 * (best + 1) <= there
         abstention = "too weak" if weak else "too strong"
     elif squares[0] < NEGLIGIBLE:
         abstention = "too weak"
@@ -142,7 +144,9 @@ def _curves(squares: FloatArray, beta: float) -> FloatArray:
     curves *= beta
     with np.errstate(divide="ignore"):
         curves[..., :-1] += 1.0 / (1.0 - squares[..., 1:])
-    curves[..., -1] = 1 + beta  # its exact value, free of the rounding of the sum
+    # From the last value that is not 0 on, its exact value, free of the rounding of the sum.
+    last = np.maximum(np.count_nonzero(squares, axis=-1), 1)[..., None]
+    curves[np.arange(1, squares.shape[-1] + 1) >= last] = 1 + beta
     return curves
 
 

@@ -140,6 +140,24 @@ def test_two_minima_alike() -> None:
     assert 0.4 < found.best_rank_standard_error < 0.6
 
 
+@pytest.mark.parametrize(
+    ("squares", "direction", "best"),
+    [
+        ([1.0], "too strong", 1),
+        ([1.0, 0.0], "too strong", 1),  # one context value written down as two
+        ([1.0] * 49 + [0.0] * 463, "too strong", 49),  # 50 distinct inputs, each many times
+        ([0.9] * 7 + [0.0] * 3, "too strong", 7),
+        ([0.999] * 512, "too strong", 512),
+        ([1e-3, 1e-4, 1e-5, 0.0], "too weak", 1),
+    ],
+)
+def test_values_of_zero_do_not_say_which_end(
+    squares: list[float], direction: str, best: int
+) -> None:
+    found = usefulness(np.sqrt(squares))
+    assert (found.abstention, found.best_rank) == (direction, best)
+
+
 def test_errors_that_reach_past_the_range() -> None:
     """Drawn spectra may lose all association, or become 1 throughout."""
     base = some_spectrum()
