@@ -19,6 +19,7 @@ import pandas as pd
 from contexture.errors import CorpusError
 from contexture.partition import Partition, load_partition
 from contexture.targets import TargetColumn, find_keys
+from contexture.values import LEAST_WEIGHT
 
 Kind = Literal["number", "category", "datetime"]
 """What a column is to a model; decided over the whole corpus, never over one partition."""
@@ -178,8 +179,15 @@ class Corpus:
                 f"weights column {self.weights_column!r} holds {values[wrong[0]]} in row "
                 f"{wrong[0]}; weights must be positive and finite, so correct or remove the row"
             )
-        values = values / values.max()  # so that the sum cannot overflow
-        return np.asarray(values / values.sum())
+        scaled = values / values.max()  # so that the sum cannot overflow
+        lost = np.flatnonzero(scaled < LEAST_WEIGHT)
+        if lost.size:
+            raise CorpusError(
+                f"weights column {self.weights_column!r} holds {values[lost[0]]:.3g} in row "
+                f"{lost[0]} and {values.max():.3g} elsewhere: too far apart to be told from 0; "
+                "remove such rows"
+            )
+        return np.asarray(scaled / scaled.sum())
 
     def target_columns(self) -> tuple[TargetColumn, ...]:
         """Describe the targets, in the order in which they were named; classes take a pass."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from contexture.errors import InputError
 from contexture.features import validate_matrix
+from contexture.values import LEAST_WEIGHT
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 Floats: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64
@@ -121,7 +122,7 @@ def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
         )
     given, largest = array, array.max()
     array = array / largest  # so that the sum cannot overflow
-    lost = np.flatnonzero(array < np.finfo(np.float64).tiny)
+    lost = np.flatnonzero(array < LEAST_WEIGHT)
     if lost.size:
         raise InputError(
             f"the weight of row {lost[0]} is {given[lost[0]]:.3g} and the largest is "

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+_ROUNDED = 0.1
+"""Share by which a number of neighbours may miss the fraction that was asked for, unsaid."""
+
 
 def rank(scores: pd.DataFrame) -> pd.DataFrame:
     """Sort contexts by τ, lowest first; those whose τ abstains come last.
@@ -74,7 +77,7 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     Parameters
     ----------
     contexts : mapping
-        Name to ``reference_draws``, ``details`` and ``description``, as they are kept with the
+        Name to ``reference_draws``, ``reference_error``, ``details`` and others, as kept with the
         results; what is absent counts as usual.
 
     Returns
@@ -91,6 +94,12 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
             "errors hold what another draw would change; they do not hold the bias of a finite "
             "reference set, which a larger 'reference' lowers."
         )
+    expected = [f"{error:.1g} ({name})" for name, error in _reference_errors(contexts).items()]
+    if expected:
+        notes.append(
+            "By the experience of other corpora, τ over drawn reference rows differs from τ over "
+            f"all rows by about {', '.join(expected)}, and up to 2.5 times as much."
+        )
     fixed = [name for name in contexts if draws[name] == 1]
     if fixed:
         subject = "Standard errors are" if not several else f"{', '.join(fixed)}: errors are"
@@ -106,6 +115,12 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 "asked for; see numerical_error."
             )
         details = each.get("details") or {}
+        asked = (each.get("description") or {}).get("fraction")
+        if asked and abs(details.get("fraction", asked) / asked - 1) > _ROUNDED:
+            notes.append(
+                f"{name}: {details['k']} neighbours are a fraction of {details['fraction']:.2g} "
+                f"of the references, where {asked:g} was asked for; a larger 'reference' is nearer."
+            )
         if "recall" in details:
             notes.append(
                 f"{name}: neighbours were found approximately, {details['recall']:.2%} ± "
@@ -115,3 +130,11 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 f"{details['distance_ratio_max'] - 1:.1%} at most."
             )
     return notes
+
+
+def _reference_errors(contexts: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {
+        name: float(each["reference_error"])
+        for name, each in contexts.items()
+        if each.get("reference_error") is not None
+    }

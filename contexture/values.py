@@ -24,3 +24,7 @@ def level_text(value: Any) -> str:
         return value
     number = float(value)
     return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
+
+
+LEAST_WEIGHT = 1e-150
+"""Weights below this share of the largest are refused: their squares would be 0 in float64."""

@@ -85,6 +85,9 @@ def test_bad_weights(tmp_path: Path, bad: str) -> None:
 def test_weights(tmp_path: Path) -> None:
     found = corpus(tmp_path, "w,a\n1,1\n3,2\n", weights="w")
     np.testing.assert_array_equal(found.weights(), [0.25, 0.75])
+    apart = corpus(tmp_path, "w,a\n1e100,1\n1e-49,2\n1e-51,3\n", 4, weights="w")
+    with pytest.raises(CorpusError, match="1e-51 in row 2 and 1e.100 elsewhere: too far"):
+        apart.weights()
     large = corpus(tmp_path, "w,a\n1e308,1\n1e308,2\n", weights="w")
     np.testing.assert_array_equal(large.weights(), [0.5, 0.5])
     with pytest.raises(CorpusError, match="weights column 's' of .* does not hold numbers; name a"):

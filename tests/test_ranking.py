@@ -90,6 +90,11 @@ def test_errors_say_what_they_hold() -> None:
     )
     assert "they do not hold the bias of a finite reference set" in several
     assert other.startswith("b: errors are " + fixed)
+    drawn = {"a": {"reference_draws": 3, "reference_error": 0.0096}, "b": {"reference_error": 0.2}}
+    assert context_caveats(drawn)[1] == (
+        "By the experience of other corpora, τ over drawn reference rows differs from τ over all "
+        "rows by about 0.01 (a), 0.2 (b), and up to 2.5 times as much."
+    )
     short = {"largest_numerical_error": 3e-4, "tolerance": 1e-5}
     assert context_caveats({"a": short})[1] == (
         "a: the solver knows the s_i² to 3e-04 only, and 1e-05 was asked for; see numerical_error."
@@ -102,3 +107,13 @@ def test_errors_say_what_they_hold() -> None:
         "a: neighbours were found approximately, 99.95% ± 0.02% of the exact ones on 1000 rows; "
         "those found are 0.012% farther on average, and 3.1% at most."
     )
+
+
+def test_a_fraction_that_was_rounded_is_said() -> None:
+    rounded = {"description": {"fraction": 0.0015}, "details": {"k": 1, "fraction": 1 / 1000}}
+    nearly = {"description": {"fraction": 0.02}, "details": {"k": 21, "fraction": 21 / 1000}}
+    fixed = {"description": {"fraction": None, "k": 3}, "details": {"k": 3}}
+    assert context_caveats({"a": rounded, "b": nearly, "c": fixed})[1:] == [
+        "a: 1 neighbours are a fraction of 0.001 of the references, where 0.0015 was asked for; a "
+        "larger 'reference' is nearer."
+    ]

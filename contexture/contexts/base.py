@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, TypeAlias, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from scipy.sparse import csr_array
@@ -77,6 +78,28 @@ class ConditionalRows(Protocol):
     def entries(self, start: int, stop: int) -> int:
         """Upper bound on the entries stored for these rows, known before they are computed."""
         ...
+
+
+class EqualWeightsKept:
+    """Mixin of evidence that goes to other processes: equal weights stay one number there.
+
+    NumPy writes out an array that is one number for all rows; a worker would hold 8 bytes a row,
+    and could not tell that all are equal.
+    """
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(self.__dict__)
+        weights = state["input_weights"]
+        if len(weights) and weights.strides == (0,):
+            state["input_weights"] = float(weights[0]), len(weights)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        weights = state["input_weights"]
+        if isinstance(weights, tuple):
+            value, n = weights
+            state = state | {"input_weights": np.broadcast_to(value, (n,))}
+        self.__dict__.update(state)
 
 
 @dataclass(frozen=True)

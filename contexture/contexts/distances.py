@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 from scipy.spatial.distance import pdist
 
@@ -16,12 +19,17 @@ __all__ = [
     "MEDIAN_SAMPLE",
     "median_squared_distance",
     "nearest",
+    "negative_squares",
     "squared_distances",
 ]
 
 _MEDIANS_KEPT = 16
 
 _ROWS = 512
+
+_NEAR = 1e-5
+"""Share of ‖x‖² + ‖r‖² below which a squared distance is taken from differences. What a product
+leaves of it would be wrong in the eleventh digit, and soon in all of them."""
 
 _medians: dict[tuple[str, int], float] = {}
 """Medians taken last, by corpus and seed: several kernels of one audit share one."""
@@ -31,15 +39,45 @@ def squared_distances(X: FloatArray, R: FloatArray) -> FloatArray:
     """‖x − r‖² for all pairs by one matrix product, shape (len(X), len(R)).
 
     Both are moved to the median of ``R`` first, so that neither a common offset nor a few far
-    rows cancel digits; the error is a few units of rounding of ‖x‖² + ‖r‖² after the move.
+    rows cancel digits; where digits are cancelled all the same, squared differences are added up.
     """
     centre = np.median(R, axis=0)
     X, R = X - centre, R - centre
-    distances = X @ R.T
-    distances *= -2.0
-    distances += np.einsum("ij,ij->i", X, X)[:, None]
-    distances += np.einsum("ij,ij->i", R, R)[None, :]
-    return np.maximum(distances, 0.0, out=distances)
+    distances = (2.0 * X) @ R.T
+    negative_squares(distances, X, R, square_norms(X), square_norms(R))
+    return np.negative(distances, out=distances)
+
+
+def square_norms(X: FloatArray) -> FloatArray:
+    """‖x‖² of every row."""
+    return np.asarray(np.einsum("ij,ij->i", X, X))
+
+
+@numba.njit(cache=True, nogil=True)
+def negative_squares(products: Any, X: Any, R: Any, of_x: Any, of_r: Any) -> None:
+    """Turn 2⟨x, r⟩ into −‖x − r‖², in place.
+
+    Parameters
+    ----------
+    products : ndarray of shape (r, m)
+        2⟨x, r⟩.
+    X, R : ndarray of shape (r, D), (m, D)
+    of_x, of_r : ndarray of shape (r,), (m,)
+        Their squared norms.
+    """
+    for i in range(products.shape[0]):
+        row, norm, near = products[i], of_x[i], 0
+        for j in range(len(row)):
+            both = norm + of_r[j]
+            row[j] -= both
+            near += row[j] > -_NEAR * both
+        # Few rows have one so near, but for those that are references.
+        for j in range(len(row) if near else 0):
+            if row[j] > -_NEAR * (norm + of_r[j]):
+                total = 0.0
+                for c in range(X.shape[1]):
+                    total += (X[i, c] - R[j, c]) ** 2
+                row[j] = -total
 
 
 def median_squared_distance(features: Features, seed: int = 0) -> float:

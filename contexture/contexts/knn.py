@@ -110,8 +110,15 @@ class KnnFields(ReferenceContext):
             )
         return k
 
-    def rows_over(self, features: Features, seed: int) -> KnnRows:
+    def rows_over(self, features: Features, seed: int, held: bool = True) -> KnnRows:
         """Draw the references; the law over all features, searched exactly.
+
+        Parameters
+        ----------
+        features : Features
+        seed : int
+        held : bool
+            Whether the references are read now. All rows, whose neighbours are known, are not.
 
         Raises
         ------
@@ -123,13 +130,13 @@ class KnnFields(ReferenceContext):
         k = self.neighbours(features.shape[0])
         return KnnRows(
             X=features.X,
-            references=read_rows(features.X, positions),
+            references=read_rows(features.X, positions) if held else features.X,
             positions=positions,
             k=k,
             include_self=self.include_self,
             input_weights=features.input_weights,
             context_values=features.ids[positions],
-            details={"k": k},
+            details={"k": k} if self.k is not None else {"k": k, "fraction": k / len(positions)},
         )
 
 
@@ -183,7 +190,7 @@ class Knn(KnnFields):
         seed : int
             The one of `find_neighbours`.
         """
-        plain = self.rows_over(features, seed)
+        plain = self.rows_over(features, seed, held=self.draws_references(features.shape[0]))
         return replace(plain, neighbours=neighbours, details={**plain.details, **details})
 
 

@@ -11,21 +11,22 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
+from contexture.contexts.base import EqualWeightsKept
 from contexture.contexts.reference import new_rows, own_positions
 from contexture.contexts.search import References
 from contexture.inputs import FloatArray, IntArray, RowsOfX
 
 
 @dataclass(frozen=True)
-class KnnRows:
+class KnnRows(EqualWeightsKept):
     """Rows of the KNN context: computed on demand, or from neighbours found before.
 
     Parameters
     ----------
     X : array of shape (n, D)
         All rows, read by slices.
-    references : ndarray of shape (m, D)
-        The rows that are context values.
+    references : array of shape (m, D)
+        The rows that are context values; read when they are needed, if they are not in memory.
     positions : ndarray of shape (m,)
         Where the references stand among the rows, ascending.
     k : int
@@ -39,7 +40,7 @@ class KnnRows:
     """
 
     X: RowsOfX
-    references: FloatArray
+    references: Any
     positions: IntArray
     k: int
     include_self: bool
@@ -52,12 +53,12 @@ class KnnRows:
     @property
     def shape(self) -> tuple[int, int]:
         """``(n, m)``."""
-        return int(self.X.shape[0]), len(self.references)
+        return int(self.X.shape[0]), len(self.positions)
 
     @cached_property
     def searched(self) -> References:
         """The references, made ready for many searches."""
-        return References.of(self.references)
+        return References.of(np.asarray(self.references[:]))
 
     def entries(self, start: int, stop: int) -> int:
         """K entries a row."""
@@ -65,7 +66,7 @@ class KnnRows:
 
     def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
-        return uniform_rows(self.nearest(start, stop), len(self.references))
+        return uniform_rows(self.nearest(start, stop), self.shape[1])
 
     def nearest(self, start: int, stop: int) -> IntArray:
         """Neighbours of rows ``start`` to ``stop`` among the references, shape (r, k)."""
@@ -96,7 +97,7 @@ class KnnRows:
         """
         matrix, places = new_rows(X, own, self.references)
         found = self.searched.nearest(matrix, self.k, places, self.include_self)
-        return uniform_rows(found, len(self.references))
+        return uniform_rows(found, self.shape[1])
 
 
 def uniform_rows(neighbours: IntArray, m: int) -> csr_array:

@@ -157,7 +157,7 @@ class MaskedKnn(KnnFields, MaskFields):
         for i, kept in enumerate(self._masks(features, seed)):
             part = approximate_neighbours(
                 np.ascontiguousarray(X[:, kept]), k, seed, self.include_self, threads,
-                max(50, SAMPLE // self.n_masks),
+                max(50, SAMPLE // self.n_masks), i,
             )  # fmt: skip
             positions[:, i * k : (i + 1) * k] = part.positions
             parts.append(replace(part, positions=part.positions[:0]))
@@ -178,6 +178,6 @@ class MaskedKnn(KnnFields, MaskFields):
         seed : int
             The one of `find_neighbours`; the masks follow from it.
         """
-        plain = self.rows_over(features, seed)
+        plain = self.rows_over(features, seed, held=self.draws_references(features.shape[0]))
         plain = replace(plain, neighbours=neighbours, details={**plain.details, **details})
         return MaskedRows(plain, self._masks(features, seed))

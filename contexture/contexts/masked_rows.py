@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from contexture.contexts.base import Rows
+from contexture.contexts.distances import negative_squares, square_norms
 from contexture.contexts.knn_rows import KnnRows
 from contexture.contexts.rbf import RbfRows
 from contexture.contexts.reference import new_rows, own_positions
@@ -110,13 +111,12 @@ class MaskedRows:
         step = max(1, _PANEL_ENTRIES // m)
         panel = np.empty((min(step, r), m))
         for kept in self.masks:
-            # ‖x‖² − ‖x − r‖² = 2 ⟨x, r⟩ − ‖r‖², as one product; ‖x‖² goes in normalising.
-            left, right = np.ones((r, len(kept) + 1)), np.empty((len(kept) + 1, m))
-            left[:, :-1], right[:-1] = 2.0 * X[:, kept], R[:, kept].T
-            right[-1] = -np.einsum("ij,ij->j", right[:-1], right[:-1])
+            left, right = (np.ascontiguousarray(points[:, kept]) for points in (X, R))
+            twice, of_x, of_r = 2.0 * left, square_norms(left), square_norms(right)
             for top in range(0, r, step):
-                part = panel[: min(step, r - top)]
-                np.matmul(left[top : top + step], right, out=part)
+                part, some = panel[: min(step, r - top)], slice(top, top + step)
+                np.matmul(twice[some], right.T, out=part)
+                negative_squares(part, left[some], right, of_x[some], of_r)
                 part -= part.max(axis=1, keepdims=True)  # the nearest: no row underflows
                 part *= plain.gamma
                 np.exp(part, out=part)

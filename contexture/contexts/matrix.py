@@ -11,7 +11,9 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from contexture.contexts.tables import require_no_empty_rows
+from contexture.errors import ContextError
 from contexture.inputs import FloatArray
+from contexture.values import LEAST_WEIGHT
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,22 @@ class MatrixRows:
         Raises
         ------
         ContextError
-            If a row is empty.
+            If a row is empty, or has so little that it cannot be told from an empty one.
         """
         amounts.sum_duplicates()
+        largest = amounts.data.max(initial=0.0)
+        if largest > np.finfo(np.float64).max / (1 + amounts.nnz):  # a sum might overflow
+            amounts = amounts / largest
         amounts.eliminate_zeros()
         sums = np.asarray(amounts.sum(axis=1)).ravel()
         require_no_empty_rows(sums, ids, label, what)
+        least = int(sums.argmin())
+        if sums[least] < LEAST_WEIGHT * sums.max():
+            raise ContextError(
+                f"context '{label}': the {what}s of row '{ids[least]}' add up to "
+                f"{sums[least] / sums.max():.1e} of those of another row: too far apart to be told "
+                "from 0; leave such rows out of the corpus."
+            )
         scaled = csr_array(
             (
                 amounts.data / np.repeat(sums, np.diff(amounts.indptr)),

@@ -33,6 +33,7 @@ def approximate_neighbours(
     include_self: bool,
     threads: int | None = None,
     sample: int = SAMPLE,
+    mask: int = 0,
 ) -> Neighbours:
     """Find about the k nearest rows of every row, by nearest-neighbour descent.
 
@@ -57,6 +58,8 @@ def approximate_neighbours(
         One by default, since another number of threads gives (a few) other neighbours.
     sample : int
         Rows on which what was found is compared with an exact search.
+    mask : int
+        Decides which rows, beside the seed.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def approximate_neighbours(
     lacking = np.flatnonzero(few)
     if lacking.size:
         positions[lacking] = exactly(X, lacking, k, include_self)
-    compared = compare(X, positions, seed, include_self, sample)
+    compared = compare(X, positions, seed, include_self, sample, mask)
     if compared.doubt:
         _log.warning("%s", compared.doubt)
     return compared

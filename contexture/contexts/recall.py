@@ -80,6 +80,7 @@ def compare(
     seed: int,
     include_self: bool,
     sample: int = SAMPLE,
+    mask: int = 0,
 ) -> Neighbours:
     """Compare neighbours among all rows with the exact ones, on a sample of rows.
 
@@ -95,9 +96,12 @@ def compare(
         Whether rows count as neighbours of their own; they are not counted here.
     sample : int
         Rows compared, at most n.
+    mask : int
+        Other masks look at other rows: what they say together is of as many rows.
     """
     n, k = positions.shape
-    rows = np.random.default_rng([seed, 0xC0]).choice(n, min(n, sample), replace=False)
+    generator = np.random.default_rng([seed, 0xC0, mask] if mask else [seed, 0xC0])
+    rows = generator.choice(n, min(n, sample), replace=False)
     exact = _pair_distances(X, rows, exactly(X, rows, k, include_self))
     found = _pair_distances(X, rows, positions[rows])
     others = 1 if include_self and k > 1 else 0

@@ -59,8 +59,8 @@ def test_ids_must_name_the_rows(ids: list[int], message: str) -> None:
         ([np.inf, 1, 1], "the weight of row 0 is inf; weights must be positive and finite."),
         ([1, -1, 1], "the weight of row 1 is -1.0; weights must be positive and finite."),
         (
-            [1e200, 1, 1e-200],
-            "the weight of row 2 is 1e-200 and the largest is 1e+200: too far apart to be told "
+            [1e100, 1e-49, 1e-51],
+            "the weight of row 2 is 1e-51 and the largest is 1e+100: too far apart to be told "
             "from 0; leave such rows out.",
         ),
     ],

@@ -70,9 +70,12 @@ def test_named_columns(tmp_path: Path) -> None:
     np.testing.assert_array_equal(dense(evidence), [[0, 1], [1, 0], [0, 1]])
 
 
-def test_default_name_and_relative_path(tmp_path: Path) -> None:
+def test_default_name_and_relative_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Counts(path="x/plays.parquet").default_name == "counts-plays"
     assert Counts(path="plays.csv").resolved(tmp_path).path == str(tmp_path / "plays.csv")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    home = Counts(path="~/plays.csv").resolved(Path("/elsewhere"))
+    assert home.path == str(tmp_path / "plays.csv")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,11 @@ def test_default_name_and_relative_path(tmp_path: Path) -> None:
             HEADER + "u,t,1\n",
             "2 row(s) of the corpus have no count, such as 'v', 'w'; give them one, or leave "
             "these rows out of the corpus.",
+        ),
+        (
+            HEADER + "u,t,1\nv,t,1e100\nw,t,1e-60\n",
+            "the counts of row 'w' add up to 1.0e-160 of those of another row: too far apart to be "
+            "told from 0; leave such rows out of the corpus.",
         ),
         (HEADER, "'{path}' has no rows."),
         ("x,a,n\nu,t,1\n", "'{path}' has no column 'count'; its columns are: x, a, n."),
@@ -119,3 +127,9 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_columns_differ() -> None:
     with pytest.raises(ValueError, match="input, context and count must be different columns"):
         Counts(path="counts.csv", input="a")
+
+
+def test_counts_as_large_as_numbers_can_be(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER + "u,t,1e308\nv,t,1e308\nv,r,1e308\nw,t,1e308\n")
+    rows = Counts(path=path).fit(three())
+    np.testing.assert_allclose(rows.input_weights, [0.25, 0.5, 0.25])

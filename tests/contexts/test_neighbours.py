@@ -11,7 +11,7 @@ import zarr
 from threadpoolctl import threadpool_limits
 
 import contexture as cx
-from contexture.contexts import Features, Knn, MaskedKnn, knn, neighbours
+from contexture.contexts import Features, Knn, MaskedKnn, knn, neighbours, recall
 from contexture.contexts.neighbours import approximate_neighbours
 from contexture.contexts.recall import Neighbours, compare, pooled
 from contexture.contexts.search import nearest
@@ -227,6 +227,22 @@ def test_masked(monkeypatch: pytest.MonkeyPatch) -> None:
         evidence = context.fit(features, 2)
         assert evidence.details["recall"] == 1
         np.testing.assert_allclose(dense(evidence, 7), dense(sure), rtol=0, atol=1e-15)
+
+
+def test_every_mask_is_compared_on_rows_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def exactly(X: np.ndarray, rows: np.ndarray, k: int, include_self: bool) -> np.ndarray:
+        seen.append(tuple(rows))
+        return recall.nearest(X[rows], X, k, rows, include_self)
+
+    monkeypatch.setattr(recall, "exactly", exactly)
+    X = points(300, 4)
+    lists = recall.nearest(X, X, 5, np.arange(300), True)
+    for mask in (0, 1, 1, 2):
+        compare(X, lists, 7, True, 20, mask)
+    assert seen[1] == seen[2]
+    assert len(set(seen)) == 3
 
 
 def test_pooled() -> None:
