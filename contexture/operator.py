@@ -121,8 +121,15 @@ class ExpectationOperator:
             Rows computed at a time; bounds the memory of temporaries.
         """
         n = evidence.shape[0]
-        blocks = [evidence.rows(i, min(i + chunk_rows, n)) for i in range(0, n, chunk_rows)]
-        whole = sparse.vstack(blocks, format="csr") if evidence.sparse else np.concatenate(blocks)
+        pieces = [slice(i, min(i + chunk_rows, n)) for i in range(0, n, chunk_rows)]
+        whole: Rows
+        if evidence.sparse:
+            blocks = [evidence.rows(piece.start, piece.stop) for piece in pieces]
+            whole = sparse.csr_array(sparse.vstack(blocks, format="csr"))
+        else:
+            whole = np.empty(evidence.shape)
+            for piece in pieces:
+                whole[piece] = evidence.rows(piece.start, piece.stop)
         return cls.from_conditional(whole, evidence.input_weights, evidence.context_values)
 
     @property

@@ -75,11 +75,15 @@ def preflight(
 
     Raises
     ------
+    ConfigurationError
+        If a route is given for a context that there is not.
     CorpusError
         If ids, weights, targets or columns cannot be used.
     ContextError
         If a context does not fit; files that contexts bring are read and matched with the ids.
     """
+    if estimation is not None:
+        estimation.require_contexts([context.label for context in contexts])
     if corpus.id_column is not None:
         corpus.ids()
     corpus.weights()

@@ -18,7 +18,7 @@ from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
 from contexture.estimators.distributed import DistributedProducts
 from contexture.estimators.kernel_spectrum import kernel_spectrum
-from contexture.estimators.options import Route
+from contexture.estimators.options import KernelRoute, Route
 from contexture.estimators.products import Products
 from contexture.evaluation import Evaluation, evaluate
 from contexture.jobs import telling
@@ -26,13 +26,13 @@ from contexture.lazy import EvidenceBlocks
 from contexture.operator import ExpectationOperator
 from contexture.order import Order
 from contexture.scores.association import Sampled
+from contexture.scores.sampled import sampled_association
 from contexture.spectrum import Spectrum
 from contexture.store.base import Store
 from contexture.store.features import read_features, read_targets
 from contexture.store.left import prepare_left
 from contexture.store.operators import open_operator
 from contexture.store.results import write_context
-from contexture.streaming import sampled_association
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,16 @@ class Scoring:
         Whether the functions on the inputs are kept.
     route : Route
         That of the plan.
+    kernel : KernelRoute
+        How a matrix-free one goes.
     memory : int, optional
         Bytes that the basis of an iterative solver may take.
     threads : int
         How many may be used.
     stage : str
         Under which name the flow is told of the progress.
+    reference_error : float, optional
+        From the plan: expected error of τ against all rows as references, where they are drawn.
     """
 
     url: str
@@ -77,14 +81,21 @@ class Scoring:
     tolerance: float = 1e-5
     left_functions: bool = True
     route: Route = "auto"
+    kernel: KernelRoute = "auto"
     memory: int | None = None
     threads: int = 1
     stage: str = ""
+    reference_error: float | None = None
 
     @property
     def store(self) -> Store:
         """Where everything is."""
         return Store(self.url)
+
+    @property
+    def workspace(self) -> Path | None:
+        """Folder for what a solver has no memory for: the store's, where it is a folder."""
+        return None if "://" in self.url else Path(self.url)
 
     @property
     def path(self) -> str:
@@ -104,6 +115,8 @@ class Scoring:
             "tolerance": self.tolerance,
             "details": dict(details),
         }
+        if self.reference_error is not None:
+            attributes["reference_error"] = self.reference_error
         write_context(
             self.store, self.run, self.context.label, self.context.family, evaluation,
             np.asarray(ids[:]) if there else None, self.result_key, attributes, not follow,
@@ -133,7 +146,6 @@ def compute_scores(
     str
         Path of the context's group.
     """
-    url = scoring.url
     stored = open_operator(scoring.store, scoring.operator_key)
     operator = stored.operator
     with ExitStack() as stack:
@@ -154,7 +166,7 @@ def compute_scores(
             functions=scoring.rank_kept,
             left_functions=scoring.left_functions,
             memory=scoring.memory,
-            workspace=None if "://" in url else Path(url),
+            workspace=scoring.workspace,
             progress=progress or telling(scoring.stage),
             products=products,
             ordered=stored.order is not None,
@@ -179,7 +191,10 @@ def score_kernel(scoring: Scoring) -> str:
         memory=scoring.memory,
         functions=scoring.rank_kept,
         left_functions=scoring.left_functions,
+        progress=telling(scoring.stage),
+        route=scoring.kernel,
         threads=scoring.threads,
+        workspace=scoring.workspace,
     )
     operator = ExpectationOperator(
         EvidenceBlocks(evidence),

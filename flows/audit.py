@@ -14,7 +14,7 @@ from contexture.estimators.options import Estimation
 from contexture.readers import AnyReader
 from contexture.store import Store
 from contexture.store.runs import begin_run, finish_run
-from flows.cluster import cores, machine_of, open_cluster
+from flows.cluster import machine_of, open_cluster, threads_for
 from flows.form import Tabs
 from flows.parameters import AnyCluster, AuditParameters, LocalCluster
 from flows.signals import uninterrupted
@@ -96,7 +96,7 @@ def audit(
             settings = parameters.model_dump(include={"max_rank", "beta", "rank_kept", "seed"})
             settings["tolerance"] = estimation.tolerance
             # With fewer contexts than cores, each may use several.
-            threads = max(1, cores(parameters.cluster) // len(plans))
+            threads = threads_for(client, len(plans))
             operators = {
                 plan.context: estimate_operator.submit(url, features_key, plan, seed)
                 for plan in plans

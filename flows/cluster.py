@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import distributed
 from dask.system import CPU_COUNT
 from dask.utils import parse_bytes
-from distributed.system import MEMORY_LIMIT
+from distributed.system import MEMORY_LIMIT, memory_limit
 
 from contexture.errors import ClusterError
 from contexture.estimators.machine import Machine
-from contexture.store.place import free_disk
+from contexture.store.usage import usable_disk
 from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
 from flows.signals import no_interrupts
 
@@ -37,37 +38,48 @@ def worker_memory(cluster: LocalCluster) -> int:
     return int(MEMORY_LIMIT * 0.9 / workers)
 
 
-def memory_per_task(cluster: AnyCluster) -> int:
-    """Memory that one task may use, in bytes; asks the cluster if it runs already.
+def machine_of(cluster: AnyCluster, store: str) -> Machine:
+    """Return what a plan may use of a cluster and of the disk under a store.
 
     Raises
     ------
     ClusterError
-        If no cluster answers.
+        If the cluster should run already, and none answers.
     """
     if isinstance(cluster, LocalCluster):
-        return worker_memory(cluster) // cluster.threads
+        memory = worker_memory(cluster) // cluster.threads
+        return Machine(memory, usable_disk(store), cluster.threads)
     with connect(cluster) as client:
-        return client_memory(client)
+        memory, threads = smallest_worker(client)
+    return Machine(memory, usable_disk(store), threads)
 
 
-def machine_of(cluster: AnyCluster, store: str) -> Machine:
-    """Return what a plan may use of a cluster and of the disk under a store."""
-    threads = cluster.threads if isinstance(cluster, LocalCluster) else 1
-    return Machine(memory_per_task(cluster), free_disk(store), threads)
+def smallest_worker(client: distributed.Client) -> tuple[int, int]:
+    """Bytes that a task may use on the worker with the least for each thread, and its threads."""
+    workers = client.scheduler_info(n_workers=-1)["workers"]
+    unlimited = [address for address, worker in workers.items() if not worker["memory_limit"]]
+    # All workers of a machine share what it has.
+    machines = client.run(memory_limit, workers=unlimited) if unlimited else {}
+    beside = Counter(worker["host"] for worker in workers.values())
+    found = []
+    for address, worker in workers.items():
+        limit = worker["memory_limit"] or machines[address] / beside[worker["host"]]
+        threads = max(1, worker["nthreads"])
+        found.append((int(limit / threads), threads))
+    return min(found)
 
 
-def client_memory(client: distributed.Client) -> int:
-    """Memory that one task may use on the smallest worker of a cluster, in bytes."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    return int(min(w["memory_limit"] / max(1, w["nthreads"]) for w in workers))
+def threads_for(client: distributed.Client, contexts: int) -> int:
+    """Threads that each of so many contexts may use, with all machines of a cluster at work.
 
-
-def cores(cluster: AnyCluster) -> int:
-    """Threads that this machine's workers have together; 1 for a cluster that is not ours."""
-    if isinstance(cluster, ClusterAddress):
-        return 1
-    return min(CPU_COUNT, (cluster.workers or CPU_COUNT) * cluster.threads)
+    A spectrum is found on one worker, while the others of its machine have nothing to do but
+    other contexts.
+    """
+    hosts = Counter[str]()
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        hosts[worker["host"]] += worker["nthreads"]
+    fewest = min(hosts.values())
+    return max(1, min(fewest, fewest * len(hosts) // contexts))
 
 
 def describe(cluster: AnyCluster) -> str:

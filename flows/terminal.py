@@ -16,6 +16,7 @@ from rich.text import Text
 
 from contexture.contexts.base import Context
 from contexture.estimators.machine import Machine, gibibytes
+from contexture.estimators.plan import ContextPlan
 from contexture.preflight import Preflight
 from contexture.store import Audit
 from flows.tables import NARROWEST, Columns, columns_of, print_table, total_width, widths_of
@@ -56,6 +57,9 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
     columns = columns_of(headers, rows)
     optional = ("read", "blocks", "entries", "passes")
     print_table(console, columns, title="Plan", left=("route",), optional=optional)
+    for plan in found.plans:
+        if plan.reference_error is not None:
+            console.print(escape(_reference_error(plan)), style="dim")
     disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free"
     console.print(
         escape(
@@ -63,6 +67,17 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
             f"Store: {store}"
         )
     )
+
+
+def _reference_error(plan: ContextPlan) -> str:
+    draws = "one draw" if plan.draws == 1 else f"{plan.draws} draws"
+    text = (
+        f"• {plan.context}: over {draws} of {plan.columns:,} reference rows, τ is expected to be "
+        f"within about {plan.reference_error:.1g} of that over all rows"
+    )
+    if plan.error_reached:
+        return f"{text}."
+    return f"{text}, more than the reference_error that was asked for."
 
 
 def compact(number: float) -> str:

@@ -10,10 +10,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from contexture.contexts.base import Context
-from contexture.contexts.knn import Knn
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
 from contexture.estimators.plan import require_room
+from contexture.jobs import searched
 from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader
 from contexture.store import Store
@@ -90,6 +90,6 @@ def fit_all(url: str, features_key: str, contexts: Sequence[Context], seed: int)
     """Fit every context once, so that one that does not fit stops the run before it begins."""
     features = read_features(Store(url), features_key)
     for context in contexts:
-        if isinstance(context, Knn) and context.approximates(features.shape[0]):
+        if searched(context, features):
             continue  # a long search, and all that could be refused has been looked at
         context.fit(features, seed)

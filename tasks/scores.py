@@ -42,6 +42,8 @@ def score_context(
         **settings, "route": plan.route, "left_functions": plan.left_functions,
         "features": features_key, "targets": tasks_key,
     }  # fmt: skip
+    if plan.kernel != "auto":
+        described["kernel"] = plan.kernel
     key = result_key(operator_key, described)
     description = {"description": plan.resolved.model_dump(mode="json")}
     if not force and reuse_context(store, run, plan.context, key, description):
@@ -49,8 +51,9 @@ def score_context(
         return f"runs/{run}/contexts/{plan.context}"
     scoring = Scoring(
         url, run, features_key, operator_key, tasks_key, key, plan.resolved,
-        left_functions=plan.left_functions, route=plan.route, memory=plan.solver_bytes or None,
-        threads=threads, stage=stage, **settings,
+        left_functions=plan.left_functions, route=plan.route, kernel=plan.kernel,
+        memory=plan.solver_bytes or None,
+        threads=threads, stage=stage, reference_error=plan.reference_error, **settings,
     )  # fmt: skip
     if plan.route == "distributed":
         with worker_errors(stage):

@@ -9,13 +9,19 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 
 from contexture.contexts.base import ConditionalRows, Context
-from contexture.errors import EvidenceError, InputError
-from contexture.estimators import exact
+from contexture.contexts.rbf import Rbf, RbfRows
+from contexture.errors import EvidenceError, InputError, TooLargeError
+from contexture.estimators import exact, kernel_spectrum
+from contexture.estimators.machine import gibibytes
+from contexture.estimators.options import Estimation
 from contexture.estimators.products import Products
 from contexture.estimators.randomized import krylov_spectrum
+from contexture.estimators.routes import choose_route
 from contexture.estimators.solution import Settings
+from contexture.estimators.streamed import streamed_spectrum
 from contexture.inputs import Features
 from contexture.operator import ExpectationOperator
 from contexture.spectrum import Spectrum
@@ -43,16 +49,37 @@ def operator_of(
         If the context does not fit the inputs.
     EvidenceError
         If the context cannot give rows of P⁺.
+    TooLargeError
+        If P is dense and there is not enough memory for it.
     """
     _require_whole("seed", seed, 0)
     features = X if isinstance(X, Features) else Features.from_array(X)
+    _require_memory(context, features)
+    return ExpectationOperator.from_evidence(_evidence(context, features, seed))
+
+
+def _evidence(context: Context, features: Features, seed: int) -> ConditionalRows:
     evidence = context.fit(features, seed)
     if not isinstance(evidence, ConditionalRows):
         raise EvidenceError(
             f"context '{context.label}' gives {type(evidence).__name__}, but an exact spectrum "
             "needs rows of P(a|x); use an estimator for samples or pairs."
         )
-    return ExpectationOperator.from_evidence(evidence)
+    return evidence
+
+
+def _require_memory(context: Context, features: Features) -> None:
+    n, D = features.shape
+    extent = context.extent(n, D)
+    needed, free = 8 * extent.nonzeros, psutil.virtual_memory().available
+    if extent.sparse or needed <= free:
+        return
+    whole = isinstance(context, Rbf) and not context.draws_references(n)
+    raise TooLargeError(
+        f"context '{context.label}' on {n:,} rows has a dense operator of {gibibytes(needed)}, and "
+        f"{gibibytes(free)} of memory are free; give the context a 'reference' of a few thousand "
+        f"rows{', or call decompose, which needs no matrix' if whole else ''}."
+    )
 
 
 def decompose(
@@ -62,7 +89,10 @@ def decompose(
     tolerance: float = 1e-5,
     seed: int = 0,
 ) -> Spectrum:
-    """Spectrum of a context on a corpus, in memory.
+    """Spectrum of a context on a corpus, in memory, by the route that a plan would choose.
+
+    Where P is dense and large it is never held: an RBF context among all rows goes without its
+    matrix, the rows of one over drawn references stream by (docs/scale.md).
 
     Parameters
     ----------
@@ -84,11 +114,23 @@ def decompose(
 
     Raises
     ------
-    CorpusError, ContextError, EvidenceError
+    CorpusError, ContextError, EvidenceError, TooLargeError
         As `operator_of`.
     """
     _check(rank, tolerance, seed)
-    return decompose_operator(operator_of(X, context, seed), rank, tolerance, seed)
+    features = X if isinstance(X, Features) else Features.from_array(X)
+    n, D = features.shape
+    extent = context.extent(n, D)
+    route = choose_route(context, extent, rank, Estimation(), None)
+    if not extent.sparse and route in ("matrix-free", "moments"):
+        evidence = _evidence(context, features, seed)
+        if route == "moments":
+            return streamed_spectrum(evidence, rank)
+        if isinstance(evidence, RbfRows):
+            return kernel_spectrum.kernel_spectrum(
+                evidence, rank, tolerance, seed, left_functions=True
+            )
+    return decompose_operator(operator_of(features, context, seed), rank, tolerance, seed)
 
 
 def decompose_operator(

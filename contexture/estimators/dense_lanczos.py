@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs, work_of
+from contexture.estimators.kernel_lanczos import BLOCK, extra, most_columns, top_pairs, work_of
 from contexture.estimators.kernel_ritz import TopPairs, refined
 from contexture.estimators.products import SLICE_ROWS, BlockProducts
 from contexture.estimators.single_products import multiply_for
@@ -131,7 +131,7 @@ def _attempt(
 ) -> tuple[DenseProducts, TopPairs] | None:
     """Solve in one type, if the basis fits."""
     side, free = len(trivial), len(trivial) - trivial.shape[1]
-    limit = min(free, 4 * count + 2 * BLOCK)
+    limit = min(free, most_columns(count))
     if settings.memory is not None:
         limit = min(limit, settings.memory // (side * dtype.itemsize))
     if limit < min(free, count + extra(count) + 2 * BLOCK):

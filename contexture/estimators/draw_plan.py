@@ -40,6 +40,11 @@ FEWEST_REFERENCES, MOST_REFERENCES = 500, 8192
 MOST_DRAWS = 8
 
 
+def rule_of(family: str) -> ErrorRule:
+    """Return the rule for a family of contexts over references, "knn" or "masked-rbf", say."""
+    return RULES[family.removeprefix("masked-")]
+
+
 @dataclass(frozen=True)
 class DrawPlan:
     """How many references, and how often drawn.
@@ -53,7 +58,7 @@ class DrawPlan:
     error : float
         Error of τ that is to be expected.
     work : float
-        R (n m + m³), in units of one entry.
+        R (n m + m³), or R (n m² + m³) where P is dense, in units of one entry.
     reached : bool
         Whether ``error`` is the one that was wanted, or smaller.
     """
@@ -72,11 +77,11 @@ def choose_draws(
     rule: ErrorRule = RULES["knn"],
     references: tuple[int, int] = (FEWEST_REFERENCES, MOST_REFERENCES),
     draws: tuple[int, int] = (1, MOST_DRAWS),
+    dense: bool = False,
 ) -> DrawPlan:
     """Choose m and R for a wanted error of τ, the cheapest that reach it.
 
-    The work is taken as R (n m + m³). The sampling error of the inputs is not planned: it is the
-    corpus's own.
+    The sampling error of the inputs is not planned: it is the corpus's own.
 
     Parameters
     ----------
@@ -89,6 +94,8 @@ def choose_draws(
     references, draws : (int, int)
         Fewest and most that may be chosen; more references than rows never are. With a single
         draw the error is expected but cannot be measured: ask for two or more to see it.
+    dense : bool
+        Whether every row adds m² products to the moments.
 
     Returns
     -------
@@ -110,7 +117,7 @@ def choose_draws(
     fewest, most = min(references[0], rows), min(references[1], rows)
 
     def plan(m: int, R: int) -> DrawPlan:
-        work = R * (float(rows) * m + float(m) ** 3)
+        work = R * (float(rows) * m * (m if dense else 1) + float(m) ** 3)
         return DrawPlan(m, R, rule.error(m, R), work, _reached(rule, error, R, m))
 
     plans = []

@@ -41,9 +41,19 @@ def extra(count: int) -> int:
     return min(128, max(32, count // 4))
 
 
+def expected_columns(count: int) -> int:
+    """Columns that are multiplied for so many values, roughly."""
+    return _COLUMNS * count
+
+
+def most_columns(count: int, block: int = BLOCK) -> int:
+    """Columns that a basis has before it is cut down, where there is memory."""
+    return 4 * count + 2 * block
+
+
 def work_of(count: int, shape: tuple[int, int]) -> float:
     """Multiplications by which `top_pairs` finds the values of a dense operator, roughly."""
-    return 2.0 * _COLUMNS * count * shape[0] * shape[1]
+    return 2.0 * expected_columns(count) * shape[0] * shape[1]
 
 
 def top_pairs(
@@ -120,7 +130,8 @@ class _Lanczos:
         self.multiply = multiply
         self.block = min(block, self.free)
         self.kept = min(count + extra(count), self.free)
-        wanted = limit or 4 * count + 2 * self.block
+        most = most_columns(count, block)
+        wanted = most if limit is None else min(limit, most)
         self.limit = min(max(wanted, self.kept + 2 * self.block), self.free)
         self.Q = np.empty((self.limit, side), dtype)
         self.H = np.zeros((self.limit, self.limit))

@@ -25,6 +25,9 @@ from contexture.inputs import FloatArray, Floats
 _ONE = 1.0 - NOISE_FLOOR
 """From here on, a value counts as 1."""
 
+NEAR_ONE = 1e-4
+"""Values so near to 1 may be 1, for all that single precision tells."""
+
 _LEAST_GAP = 1e-4
 _SWEEPS = 10
 _NOTHING = 1e-6
@@ -130,3 +133,8 @@ def _beyond(X: FloatArray, known: FloatArray) -> FloatArray:
         X, R = np.linalg.qr(X)
         X = X[:, np.abs(R.diagonal()) > _NOTHING]
     return X
+
+
+def equal_to_one(values: FloatArray, moved: FloatArray) -> int:
+    """How many values are 1, as far as rounding, which moved them so far, lets it be told."""
+    return int(np.sum(values > 1.0 - np.clip(moved, NOISE_FLOOR, NEAR_ONE)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import logging
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -11,17 +11,25 @@ import numpy as np
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
-from contexture.estimators.exact import NOISE_FLOOR, exact_spectrum, needs_gram
+from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.kernel_covariance import sampled_covariance
-from contexture.estimators.kernel_lanczos import BLOCK, extra, top_pairs, work_of
+from contexture.estimators.kernel_lanczos import (
+    BLOCK,
+    expected_columns,
+    extra,
+    top_pairs,
+    work_of,
+)
 from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
-from contexture.estimators.kernel_ritz import TopPairs, refined
-from contexture.estimators.kernel_truncation import plan_truncation, truncate
-from contexture.estimators.randomized import krylov_spectrum
-from contexture.estimators.solution import Settings
+from contexture.estimators.kernel_ritz import NEAR_ONE, TopPairs, equal_to_one, refined
+from contexture.estimators.kernel_strips import ColumnProgress, Progress
+from contexture.estimators.kernel_truncation import plan_truncation, truncated_spectrum
+from contexture.estimators.solution import SINGLE_LIMIT, Settings
 from contexture.inputs import FloatArray
 from contexture.spectrum import Spectrum, fix_signs_in_place
+
+logger = logging.getLogger(__name__)
 
 Route: TypeAlias = Literal["auto", "gram", "tiles", "nystroem", "truncated"]
 
@@ -30,12 +38,6 @@ GRAM_SIDE = 2048
 
 LARGE_SIDE = 8192
 """Smaller side from which some rows of M are tried before all of them."""
-
-SINGLE_TOLERANCE = 5e-6
-"""Tolerance of s_i² from which float32 products serve."""
-
-_ONES = 1e-4
-_APART = 3e-5
 
 
 def kernel_spectrum(
@@ -46,9 +48,10 @@ def kernel_spectrum(
     memory: int | None = None,
     functions: int | None = None,
     left_functions: bool = False,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress | None = None,
     route: Route = "auto",
     threads: int | None = None,
+    workspace: Path | None = None,
 ) -> Spectrum:
     """Decompose an RBF context; nothing of size n × m is held.
 
@@ -63,19 +66,23 @@ def kernel_spectrum(
     seed : int
         Of start vectors, landmarks and samples.
     memory : int, optional
-        Bytes that the basis, or a truncated operator, may take; restarts keep to it.
+        Bytes that the basis, or a truncated operator with its basis, may take; restarts keep to
+        it.
     functions : int, optional
         Number of functions wanted; all by default.
     left_functions : bool
         Whether μ_i on the inputs are wanted; one more pass.
     progress : callable, optional
-        Called with a line on what was done.
+        Called with (done, total) while the solver runs.
     route : {"auto", "gram", "tiles", "nystroem", "truncated"}
         ``gram`` forms the Gram matrix of the smaller side in one pass; ``tiles`` is block
         Lanczos; ``nystroem`` the same from Nyström vectors; ``truncated`` drops negligible
         weights and decomposes a sparse operator. By default what costs least.
     threads : int, optional
         Strips of the matrix at a time; as many as BLAS may use by default.
+    workspace : Path, optional
+        Folder for the basis of a truncated operator, where there is no memory for it; the one for
+        temporary files by default.
 
     Returns
     -------
@@ -90,8 +97,10 @@ def kernel_spectrum(
     InputError
         If there is only one input or one context value, so that nothing can be associated.
     """
-    say = progress or (lambda line: None)
-    products = KernelProducts(evidence, threads, progress=lambda i, n: say(f"{i:,} of {n:,} rows"))
+    side = min(evidence.shape)
+    told = ColumnProgress(progress, expected_columns(min(rank, side)), BLOCK)
+    products = KernelProducts(evidence, threads, progress=told.rows)
+    told.blocks(0, np.inf)
     n, m = products.shape
     side = min(n, m)
     if side < 2:
@@ -99,19 +108,28 @@ def kernel_spectrum(
             f"the operator has {n} input(s) and {m} context value(s); two of each are needed."
         )
     wanted = min(rank, side - 1)
+    half = None if memory is None else memory // 2  # of a sparse operator, and of its basis
     if route == "auto" and side > GRAM_SIDE:
-        plan = plan_truncation(products, tolerance / 2, seed, memory)
-        say(f"{plan.density:.2%} of the weights are above {plan.share:.0e} of the mean")
+        plan = plan_truncation(products, tolerance / 2, seed, half)
+        logger.debug("%.1e of the weights are above %.0e of the mean", plan.density, plan.share)
         route = "truncated" if plan.possible else route
     if route == "truncated":
-        return _truncated(products, wanted, tolerance / 2, seed, functions, left_functions)
+        settings = Settings(
+            tolerance / 2,
+            seed,
+            left_functions=left_functions or n < m,
+            memory=half,
+            workspace=workspace,
+            progress=progress,
+        )
+        return truncated_spectrum(products, wanted, settings, functions, left_functions)
     trivial = np.sqrt(products.context_weights if m <= n else products.input_weights)
     if route == "gram" or (route == "auto" and (side <= GRAM_SIDE or wanted > side // 3)):
         pairs, method = _by_gram(products, trivial, wanted), "tiles: Gram matrix in float64"
         rounding = NOISE_FLOOR
     else:
         pairs, rounding, method = _by_lanczos(
-            products, trivial, wanted, tolerance, seed, memory, route, say
+            products, trivial, wanted, tolerance, seed, memory, route, told
         )
     return _spectrum(products, pairs, rounding, method, functions, left_functions, seed)
 
@@ -132,9 +150,9 @@ def _by_lanczos(
     seed: int,
     memory: int | None,
     route: Route,
-    say: Callable[[str], None],
+    told: ColumnProgress,
 ) -> tuple[TopPairs, float, str]:
-    single = tolerance >= SINGLE_TOLERANCE
+    single = tolerance >= SINGLE_LIMIT
     dtype = np.dtype(np.float32 if single else np.float64)
     rounding = 2e-6 if single else 1e-12
     products.expect(work_of(wanted, products.shape), dtype)
@@ -155,56 +173,13 @@ def _by_lanczos(
         seed=seed,
         start=start,
         limit=limit,
-        progress=lambda used, error: say(f"basis of {used} columns, error {error:.1e}"),
+        progress=told.blocks,
         multiply=products.multiply,
     )
-    ones = int(np.sum(pairs.values > 1 - _ONES))
+    ones = int(np.sum(pairs.values > 1 - NEAR_ONE))
     if ones and dtype == np.float32:
         pairs = refined(products.gram, trivial, pairs, ones)
     return pairs, rounding, method
-
-
-def _truncated(
-    products: KernelProducts,
-    wanted: int,
-    tolerance: float,
-    seed: int,
-    functions: int | None,
-    left_functions: bool,
-) -> Spectrum:
-    cut = truncate(products, tolerance)
-    if needs_gram(cut.operator, wanted):
-        spectrum = exact_spectrum(cut.operator, wanted)
-    else:
-        spectrum = krylov_spectrum(cut.operator, wanted, Settings(tolerance, seed))
-    components = spectrum.components
-    ones = int(np.sum(spectrum.eigenvalues > 1 - _ONES))
-    if ones and spectrum.eigenvalues[-1] < 1 - _APART:
-        # Weights that were dropped may be all that held two parts together: the values near 1
-        # come from the whole operator.
-        tall = products.shape[1] <= products.shape[0]
-        functions_of = spectrum.right if tall else spectrum.left
-        weights = cut.operator.context_weights if tall else products.input_weights
-        V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
-        trivial = np.sqrt(products.context_weights if tall else products.input_weights)
-        near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
-        near = refined(products.gram, trivial, near, ones)
-        components = 1 + _equal_to_one(near.values, products.rounding(near.values, near.vectors))
-    if functions is not None:
-        spectrum = spectrum.truncated(functions)
-    return replace(
-        spectrum,
-        left=spectrum.left if left_functions else spectrum.left[:, :0],
-        total_association=products.total_association,
-        components=components,
-        method=f"negligible weights dropped (‖ΔM‖ <= {cut.bound:.0e}); {spectrum.method}",
-        numerical_error=spectrum.numerical_error + 2.0 * cut.bound,
-    )
-
-
-def _equal_to_one(values: FloatArray, moved: FloatArray) -> int:
-    """How many values are 1, as far as rounding, which moved them so far, lets it be told."""
-    return int(np.sum(values > 1.0 - np.clip(moved, NOISE_FLOOR, _ONES)))
 
 
 def _spectrum(
@@ -240,7 +215,7 @@ def _spectrum(
     right = right if count == right.shape[1] else right[:, :count].copy()
     fix_signs_in_place(left, right)
     moved = products.rounding(pairs.values, pairs.vectors)
-    ones = 1 + _equal_to_one(pairs.values, moved)
+    ones = 1 + equal_to_one(pairs.values, moved)
     if ones == 1 + len(eigenvalues) and products.total_association > min(n, m) - 1 - 1e-8:
         ones = min(n, m)
     return Spectrum(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeAlias, TypeVar
@@ -13,6 +14,8 @@ from contexture.estimators.crew import one_thread
 from contexture.estimators.kernel_exponentials import LOG2_E, raise_products
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
+
+logger = logging.getLogger(__name__)
 
 STRIP_BYTES = 96 << 20
 """Memory of one thread's strip."""
@@ -154,3 +157,39 @@ def sum_of(parts: Sequence[Floats]) -> Floats:
     for part in parts[1:]:
         total += part
     return total
+
+
+class ColumnProgress:
+    """Tells progress in columns of the basis; the pass that is under way, by its rows.
+
+    Parameters
+    ----------
+    progress : callable or None
+        Called with (done, total), whenever they change.
+    expected : int
+        Columns that a run takes, roughly.
+    block : int
+        Columns of a pass. The first one, for the marginals, counts as such.
+    """
+
+    def __init__(self, progress: Progress | None, expected: int, block: int) -> None:
+        self._progress, self._block = progress, block
+        self._total = block * (1 + -(-expected // block))
+        self._used, self._told = 0, -1
+
+    def rows(self, done: int, of: int) -> None:
+        """Tell that so many rows of a pass are done."""
+        self._tell(self._used + self._block * done // of)
+
+    def blocks(self, columns: int, error: float) -> None:
+        """Tell that the basis has so many columns."""
+        logger.debug("basis of %d columns, error %.1e", columns, error)
+        self._used = self._block + columns
+        self._tell(self._used)
+
+    def _tell(self, done: int) -> None:
+        # More than was expected is possible; a restart goes back.
+        done = min(done, self._total)
+        if self._progress is not None and done != self._told:
+            self._progress(done, self._total)
+            self._told = done

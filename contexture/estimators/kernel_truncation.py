@@ -10,14 +10,19 @@ x lost, ε_a = Σ_x p_X(x) ΔP(a|x) / p_A(a), and p_A'' the new marginal, Schur'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
 
+from contexture.estimators.exact import exact_spectrum, needs_gram
 from contexture.estimators.kernel_products import KernelProducts
+from contexture.estimators.kernel_ritz import NEAR_ONE, TopPairs, equal_to_one, refined
+from contexture.estimators.randomized import krylov_spectrum
+from contexture.estimators.solution import Settings
 from contexture.inputs import FloatArray
 from contexture.operator import ExpectationOperator
+from contexture.spectrum import Spectrum
 
 DENSITY = 0.03
 """Share of weights kept up to which sparse products cost less than tiles."""
@@ -27,6 +32,7 @@ _ENTRY_BYTES = 12 * 3
 """An entry of a CSR matrix with the copies that a decomposition makes of it."""
 
 _ROUNDING = 1e-12
+_APART = 3e-5
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,58 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
     largest = float(dropped.max())
     bound = np.sqrt(largest * float((columns / before).max())) + largest + float(moved)
     return Truncation(operator, float(bound) + _ROUNDING)
+
+
+def truncated_spectrum(
+    products: KernelProducts,
+    wanted: int,
+    settings: Settings,
+    functions: int | None,
+    left_functions: bool,
+) -> Spectrum:
+    """Decompose a kernel context by a sparse operator.
+
+    Parameters
+    ----------
+    products : KernelProducts
+    wanted : int
+        Singular values.
+    settings : Settings
+        Of the solver; the tolerance holds for the weights that are dropped, too. The left
+        functions are needed where there are fewer inputs than context values.
+    functions : int, optional
+        Functions that are kept.
+    left_functions : bool
+        Whether the left ones are.
+    """
+    cut = truncate(products, settings.tolerance)
+    if needs_gram(cut.operator, wanted):
+        spectrum = exact_spectrum(cut.operator, wanted)
+    else:
+        spectrum = krylov_spectrum(cut.operator, wanted, settings)
+    components = spectrum.components
+    ones = int(np.sum(spectrum.eigenvalues > 1 - NEAR_ONE))
+    if ones and spectrum.eigenvalues[-1] < 1 - _APART:
+        # Weights that were dropped may be all that held two parts together: the values near 1
+        # come from the whole operator.
+        tall = products.shape[1] <= products.shape[0]
+        functions_of = spectrum.right if tall else spectrum.left
+        weights = cut.operator.context_weights if tall else products.input_weights
+        V = functions_of[:, :ones] * np.sqrt(weights)[:, None]
+        trivial = np.sqrt(products.context_weights if tall else products.input_weights)
+        near = TopPairs(spectrum.eigenvalues[:ones], V, np.zeros(ones), 0)
+        near = refined(products.gram, trivial, near, ones)
+        components = 1 + equal_to_one(near.values, products.rounding(near.values, near.vectors))
+    if functions is not None:
+        spectrum = spectrum.truncated(functions)
+    return replace(
+        spectrum,
+        left=spectrum.left if left_functions else spectrum.left[:, :0],
+        total_association=products.total_association,
+        components=components,
+        method=f"negligible weights dropped (‖ΔM‖ <= {cut.bound:.0e}); {spectrum.method}",
+        numerical_error=spectrum.numerical_error + 2.0 * cut.bound,
+    )
 
 
 def _share(tolerance: float) -> float:

@@ -21,7 +21,8 @@ class Machine:
     memory : int
         Bytes that one Dask worker thread may use.
     disk : int or None
-        Free bytes where the store lies; None if unknown.
+        Bytes where the store lies that are free, or hold operators of it, which may serve again;
+        None if unknown.
     threads : int
         Of a worker process, which share what the process itself takes.
     """

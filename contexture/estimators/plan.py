@@ -6,6 +6,7 @@ here, with a sentence that says what would. The rule is `choose_route` (docs/sca
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
@@ -14,18 +15,25 @@ from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
 from contexture.estimators.draw_plan import (
     FEWEST_REFERENCES,
+    MOST_DRAWS,
     MOST_REFERENCES,
-    RULES,
+    DrawPlan,
     choose_draws,
+    rule_of,
 )
 from contexture.estimators.machine import Machine, gibibytes
-from contexture.estimators.options import DRAWS, Estimation
-from contexture.estimators.preparation import order_bytes, search_bytes
-from contexture.estimators.routes import Route, choose_route, costs_of
+from contexture.estimators.options import DRAWS, Estimation, KernelRoute
+from contexture.estimators.preparation import evidence_bytes, order_bytes, search_bytes
+from contexture.estimators.routes import BLOCK_BYTES, Route, choose_route, costs_of
+from contexture.estimators.solution import SINGLE_LIMIT
 
 SHRINK_ROWS = 50_000
 """Rows above which a context over all rows becomes one over drawn references, where it means the
 same over fewer and nothing else was asked for."""
+
+FEWEST_NEIGHBOURS = 10
+"""K among references that the plan chooses, at least: a fraction rounded to one neighbour, or two,
+is another context."""
 
 LEFT_ROWS = 200_000
 """Rows up to which the functions on the inputs are kept, unless something else is said."""
@@ -44,8 +52,15 @@ class ContextPlan:
         "exact", "krylov", "distributed", "matrix-free" or "moments".
     rows, columns, nonzeros : int
         Shape of P and its entries.
+    kernel : str
+        How a matrix-free route goes: "auto", "tiles", "nystroem" or "truncated".
     draws : int
         Independent draws of the references.
+    reference_error : float or None
+        Error of τ, against all rows as references, that is to be expected of them; None where
+        all rows are.
+    error_reached : bool
+        Whether that is what was wanted of references that the plan chose, or less.
     chunk_rows, blocks : int
         Rows of a block, and number of blocks.
     rank : int
@@ -77,7 +92,10 @@ class ContextPlan:
     rows: int
     columns: int
     nonzeros: int
+    kernel: KernelRoute
     draws: int
+    reference_error: float | None
+    error_reached: bool
     chunk_rows: int
     blocks: int
     rank: int
@@ -126,7 +144,7 @@ def plan_context(
         If the context does not fit that many rows or features, or the route does not suit it.
     """
     options = estimation or Estimation()
-    chosen = resolve(context, n, options, max_rank)
+    chosen, wanted = resolve(context, n, D, options, max_rank)
     extent = chosen.extent(n, D)
     rank = max(1, min(max_rank, min(n, extent.columns) - 1))
     room = None if machine is None else machine.room
@@ -135,7 +153,9 @@ def plan_context(
         # Moments have no rows at hand: the functions cost another pass.
         options.left_functions == "auto" and n <= LEFT_ROWS and route != "moments"
     )
-    draws = (options.draws or DRAWS) if route == "moments" else 1
+    draws = 1
+    if route == "moments":
+        draws = options.draws or (wanted.draws if wanted is not None else DRAWS)
     kept = min(rank, rank_kept)
     costs = costs_of(
         route,
@@ -145,13 +165,15 @@ def plan_context(
         left=kept if left else 0,
         draws=draws,
         chunk_rows=chunk_rows,
-        double=options.tolerance < 1e-6,
+        double=options.tolerance < SINGLE_LIMIT,
         room=room,
     )
     ordering = order_bytes(chosen, extent)
     ordered = 0 < ordering <= (room or ordering) and route in ("krylov", "distributed")
+    ordered = ordered and options.local_order == "auto"
     search = search_bytes(chosen, n, D)
-    memory = max(costs.memory_bytes, search, ordering if ordered else 0)
+    rows = evidence_bytes(chosen, extent, D) + BLOCK_BYTES
+    memory = max(costs.memory_bytes, search, ordering if ordered else 0, rows)
     return ContextPlan(
         context=context.label,
         family=context.family,
@@ -160,7 +182,10 @@ def plan_context(
         rows=n,
         columns=extent.columns,
         nonzeros=extent.nonzeros,
+        kernel=options.kernel if route == "matrix-free" else "auto",
         draws=draws,
+        reference_error=_reference_error(chosen, n, draws),
+        error_reached=wanted is None or wanted.reached,
         rank=rank,
         left_functions=left,
         ordered=ordered,
@@ -169,27 +194,46 @@ def plan_context(
     )
 
 
-def resolve(context: Context, n: int, options: Estimation, max_rank: int = 512) -> Context:
+def resolve(
+    context: Context, n: int, D: int, options: Estimation, max_rank: int = 512
+) -> tuple[Context, DrawPlan | None]:
     """Return the context with a reference set chosen for it, where it has many rows and none.
 
-    A KNN context with a fixed K stays as it is: over fewer references it would be another one.
+    A KNN context with a fixed K stays as it is: over fewer references it would be another one; so
+    does one whose fraction of the most references would be a few neighbours, rounded. What was
+    chosen comes with it; None where nothing was.
     """
-    if n <= SHRINK_ROWS or options.route not in ("auto", "moments"):
-        return context
+    if n <= SHRINK_ROWS or options.route_of(context.label) not in ("auto", "moments"):
+        return context, None
     if not isinstance(context, ReferenceContext) or context.reference is not None:
-        return context
+        return context, None
     if not context.can_shrink:
-        return context
+        return context, None
     # Below d_0 references there are fewer values, and τ is another number.
+    fewest = max(FEWEST_REFERENCES, max_rank + 1)
+    fraction = getattr(context, "fraction", None)
+    if fraction is not None:
+        fewest = max(fewest, math.ceil(FEWEST_NEIGHBOURS / fraction))
+        if fewest > MOST_REFERENCES:
+            return context, None
     wanted = choose_draws(
         options.reference_error,
         n,
-        rule=RULES[context.family.removeprefix("masked-")],
-        references=(max(FEWEST_REFERENCES, max_rank + 1), MOST_REFERENCES),
-        draws=(options.draws or DRAWS,) * 2,
+        rule=rule_of(context.family),
+        references=(min(fewest, MOST_REFERENCES), MOST_REFERENCES),
+        draws=(options.draws or DRAWS, options.draws or MOST_DRAWS),
+        dense=not context.extent(n, D).sparse,
     )
     # The name stays: it is the same context, estimated.
-    return context.model_copy(update={"reference": wanted.reference, "name": context.label})
+    drawn = context.model_copy(update={"reference": wanted.reference, "name": context.label})
+    return drawn, wanted
+
+
+def _reference_error(context: Context, n: int, draws: int) -> float | None:
+    if not isinstance(context, ReferenceContext) or not context.draws_references(n):
+        return None
+    # τ lies between 1 and 1 + β: a rule made for many references must not promise more.
+    return min(1.0, rule_of(context.family).error(context.reference_size(n), draws))
 
 
 def require_room(plans: list[ContextPlan], machine: Machine) -> None:
@@ -218,8 +262,8 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
     if machine.disk is not None and needed > machine.disk:
         raise TooLargeError(
             f"the operators need up to {gibibytes(needed)} of disk, and "
-            f"{gibibytes(machine.disk)} are free where the store lies; free some, or give "
-            "'store' another place."
+            f"{gibibytes(machine.disk)} are free where the store lies, or hold operators of it; "
+            "free some, or give 'store' another place."
         )
 
 

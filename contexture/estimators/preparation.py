@@ -39,6 +39,16 @@ def search_bytes(context: Context, n: int, D: int) -> int:
     return each * n
 
 
+def evidence_bytes(context: Context, extent: Extent, D: int) -> int:
+    """Memory of what every worker holds while it computes rows of P, but for the rows."""
+    if isinstance(context, Graph | Counts):
+        return 3 * (_FLOAT + _INDEX) * extent.nonzeros  # as it came, and as it is normalised
+    if isinstance(context, Knn | MaskedKnn):
+        known = context.approximates(extent.rows)  # lists, read by slices
+        return 0 if known else extent.columns * (_FLOAT * D + _INDEX * (D + 1))
+    return 2 * _FLOAT * extent.columns * D
+
+
 def order_bytes(context: Context, extent: Extent) -> int:
     """Memory that finding a local order takes; 0 where the entries are not known before."""
     n = extent.rows

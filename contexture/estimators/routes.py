@@ -10,7 +10,7 @@ from contexture.contexts.rbf import Rbf
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import ContextError
 from contexture.estimators.exact import DENSE_SIDE, GRAM_LIMIT
-from contexture.estimators.kernel_lanczos import work_of
+from contexture.estimators.kernel_lanczos import most_columns, work_of
 from contexture.estimators.options import Estimation
 from contexture.estimators.single_products import TORCH_BYTES, WORTH_LOADING
 
@@ -84,9 +84,10 @@ def choose_route(
     """
     drawn = isinstance(context, ReferenceContext) and context.draws_references(extent.rows)
     side = min(extent.rows, extent.columns)
-    if options.route != "auto":
-        _check(options.route, context, extent, drawn)
-        return options.route
+    asked = options.route_of(context.label)
+    if asked != "auto":
+        _check(asked, context, extent, drawn)
+        return asked
     if drawn and extent.rows > MOMENT_ROWS:
         return "moments"
     exact = costs_of("exact", extent, D=1, rank=rank, left=rank)
@@ -162,7 +163,8 @@ def costs_of(
     rows_work = n * extent.row_work * draws
     functions = _FLOAT * (left * n + 2 * rank * m)
     if route == "moments":
-        chunk = min(n, chunk_rows or -(-n // GROUPS))
+        # More rows in a block would leave too few groups for the errors over inputs.
+        chunk = min(chunk_rows or n, -(-n // GROUPS))
         gram = _FLOAT * m * m
         dense = 0.0 if extent.sparse else float(n) * m * m
         each = extent.nonzeros**2 / n if extent.sparse else dense
@@ -197,11 +199,12 @@ def costs_of(
         # Two passes of tiles for every block of vectors, and nothing of size n × m.
         passes, disk, blocks, matrices = 2.0 * basis / WIDE, 0, 1, 4 * BLOCK_BYTES
         solver, read = number * side * (2 * basis + 512), passes * _FLOAT * n * D
+        solver_bytes = solver  # or for a sparse operator, where few weights count
         matrices += _torch_bytes(work_of(rank, (n, m)), double)
         work = passes * n * m * (2.0 * D + 20 + 2 * WIDE)
     elif not extent.sparse:
         # P and M, which is float64 where float32 did not do; wide blocks without a filter.
-        basis = min(side, 4 * rank + 2 * WIDE)
+        basis = min(side, most_columns(rank))
         passes, matrices = 2.0 * basis / WIDE, 2 * stored
         solver_bytes = number * side * basis
         solver, read = solver_bytes + number * side * 4 * WIDE, passes * stored

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,19 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from contexture.contexts.base import ConditionalRows, Rows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR
 from contexture.estimators.group_influence import group_covariance, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
+from contexture.estimators.routes import GROUPS
 from contexture.inputs import FloatArray
-from contexture.moments import Moments
+from contexture.moments import Moments, unit_of
 from contexture.spectrum import Spectrum, fix_signs
+
+TILE_BYTES = 32 * 2**20
+"""Size of some rows of P."""
 
 
 def moment_spectrum(
@@ -94,6 +101,47 @@ def moment_spectrum(
         noise_floor=NOISE_FLOOR,
         numerical_error=np.full(len(eigenvalues), NOISE_FLOOR),
     )
+
+
+def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
+    """Decompose a context over few values in memory, its rows streaming by; never n × m numbers.
+
+    Three passes over the rows: for the sum of their moments, for the groups that give the sampling
+    covariance, and for the left functions.
+
+    Parameters
+    ----------
+    evidence : ConditionalRows
+    rank : int
+        As `moment_spectrum`, whose errors are raised.
+    """
+    n, m = evidence.shape
+    edges = np.unique(np.linspace(0, n, GROUPS + 1).astype(int)).tolist()
+    # Equal weights count 1 a row, so that sums of whole numbers are exact.
+    equal, weights = evidence.input_weights.strides == (0,), evidence.input_weights
+    step = max(1, TILE_BYTES // (8 * m))
+
+    def tiles(first: int, last: int) -> Iterator[tuple[slice, Rows]]:
+        for start in range(first, last, step):
+            rows = slice(start, min(start + step, last))
+            yield rows, evidence.rows(rows.start, rows.stop)
+
+    def moments(first: int, last: int) -> Moments:
+        found = Moments.zero(m, unit_of(evidence))
+        for rows, P in tiles(first, last):
+            p = np.ones(P.shape[0]) if equal else weights[rows] * n
+            found = found.add(P, p)
+        return found
+
+    total = moments(0, n)
+    groups = (moments(*pair) for pair in itertools.pairwise(edges))
+    spectrum = moment_spectrum(total, rank, groups, evidence.context_values, weights)
+    kept = np.flatnonzero(total.context_weights > 0)
+    left = np.empty((n, spectrum.right.shape[1]))
+    for rows, P in tiles(0, n):
+        left[rows] = spectrum.extend(P[:, kept])
+    left, right = fix_signs(left, spectrum.right)
+    return replace(spectrum, left=left, right=right)
 
 
 def _by_parts(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -87,15 +89,37 @@ def test_double_precision_on_demand() -> None:
     assert spectrum.numerical_error.max() < 1e-10
 
 
-def test_a_basis_too_large_for_the_memory_is_restarted() -> None:
-    lines: list[str] = []
-    spectrum = kernel_spectrum(
-        EVIDENCE["slow"], 40, memory=700 * 4 * 340, route="tiles", progress=lines.append
-    )
-    used = [int(line.split()[2]) for line in lines if line.startswith("basis of")]
+def test_a_basis_too_large_for_the_memory_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "contexture.estimators.kernel_strips"):
+        spectrum = kernel_spectrum(EVIDENCE["slow"], 40, memory=700 * 4 * 340, route="tiles")
+    messages = [record.getMessage() for record in caplog.records]
+    used = [int(text.split()[2]) for text in messages if text.startswith("basis of")]
     assert max(used) <= 340
     assert min(np.diff(used)) < 0
     assert np.abs(spectrum.eigenvalues - exact(EVIDENCE["slow"]).eigenvalues[:40]).max() < 1e-5
+
+
+@pytest.mark.parametrize("route", ["gram", "tiles", "nystroem", "truncated"])
+def test_progress_goes_on_to_its_end(route: Route) -> None:
+    seen: list[tuple[int, int]] = []
+    kernel_spectrum(EVIDENCE["slow"], 40, route=route, progress=lambda *told: seen.append(told))
+    done, totals = zip(*seen, strict=True)
+    assert len(set(totals)) <= 2  # those of the pass for the marginals, and of a sparse solver
+    assert all(0 <= d <= t for d, t in seen)
+    if route == "tiles":
+        assert len(set(totals)) == 1
+        assert list(done) == sorted(done)
+        assert done[-1] >= 0.5 * totals[-1]
+
+
+def test_weights_are_only_dropped_where_there_is_memory_for_a_sparse_operator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "GRAM_SIDE", 100)
+    narrow = rbf_rows(600, 300.0)
+    enough, little = 2 * 36 * 600 * 600, 40_000
+    assert "dropped" in kernel_spectrum(narrow, 50, memory=enough).method
+    assert "dropped" not in kernel_spectrum(narrow, 50, memory=little).method
 
 
 @pytest.mark.parametrize("gamma", [1e-9, 1e5])

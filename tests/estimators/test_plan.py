@@ -7,10 +7,12 @@ import pytest
 from contexture.contexts import Context, Counts, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.base import Extent
 from contexture.errors import ContextError, TooLargeError
+from contexture.estimators.draw_plan import MOST_DRAWS, MOST_REFERENCES, RULES
 from contexture.estimators.exact import GRAM_LIMIT
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import DRAWS, Estimation
 from contexture.estimators.plan import (
+    FEWEST_NEIGHBOURS,
     LEFT_ROWS,
     SHRINK_ROWS,
     ContextPlan,
@@ -88,6 +90,15 @@ def test_choices_can_be_overruled() -> None:
     assert route(Knn(k=30), 10**5, route="exact") == "exact"
     assert route(Rbf(gamma=1), 1000, route="matrix-free") == "matrix-free"
     assert route(Knn(k=3, reference=100), 1000, route="moments") == "moments"
+    one = {"routes": {"knn-30": "exact"}}
+    assert route(Knn(k=30), 10**5, route="distributed", **one) == "exact"
+    assert route(Knn(k=31), 10**5, route="distributed", **one) == "distributed"
+    for way in ("auto", "tiles", "nystroem", "truncated"):
+        kernel = plan_context(Rbf(gamma=1), 9000, 4, estimation=Estimation(kernel=way))
+        assert (kernel.route, kernel.kernel) == ("matrix-free", way)
+    for order, ordered in (("auto", True), ("never", False)):
+        options = Estimation(local_order=order)
+        assert plan_context(Knn(k=3), 200_000, 4, estimation=options).ordered is ordered
     found = plan_context(
         Knn(k=3, reference=100), 10**6, 16, estimation=Estimation(draws=7), chunk_rows=1000
     )
@@ -110,6 +121,62 @@ def test_the_plan_picks_the_references_for_a_wanted_error() -> None:
         sizes.append(found.columns)
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[2]
+
+
+def test_the_plan_picks_the_draws_too_and_says_what_to_expect() -> None:
+    found = plan_context(Rbf(gamma=2), 10**6, 8)
+    assert found.draws >= DRAWS
+    assert found.reference_error == pytest.approx(
+        RULES["rbf"].error(found.columns, found.draws), rel=1e-12
+    )
+    assert found.reference_error <= 0.01 * (1 + 1e-9)
+    assert found.error_reached
+    # Where references are at their end, more draws are all that is left.
+    strict = plan_context(Rbf(gamma=2), 10**6, 8, estimation=Estimation(reference_error=0.006))
+    assert strict.error_reached
+    assert DRAWS < strict.draws <= MOST_DRAWS
+    assert RULES["rbf"].error(MOST_REFERENCES, DRAWS) > 0.006
+    never = plan_context(Rbf(gamma=2), 10**6, 8, estimation=Estimation(reference_error=1e-4))
+    assert (never.columns, never.draws) == (MOST_REFERENCES, MOST_DRAWS)
+    assert not never.error_reached
+    own = plan_context(Rbf(gamma=2, reference=600), 10**6, 8)
+    assert own.reference_error == pytest.approx(RULES["rbf"].error(600, DRAWS))
+    assert plan_context(Rbf(gamma=2), 6000, 8).reference_error is None
+    assert plan_context(Knn(k=9), 10**6, 8).reference_error is None
+
+
+def test_a_fraction_is_never_rounded_to_a_neighbour_or_two() -> None:
+    n = SHRINK_ROWS + 1
+    for fraction in (0.0013, 0.002, 0.01, 0.02):
+        found = plan_context(Knn(fraction=fraction), n, 8)
+        assert found.route == "moments"
+        k = found.resolved.neighbours(n)  # type: ignore[attr-defined]
+        assert k >= FEWEST_NEIGHBOURS
+        assert k / found.columns == pytest.approx(fraction, rel=0.06)
+    # Among the most references it would be: all rows are kept.
+    whole = plan_context(Knn(fraction=0.001), n, 8)
+    assert (whole.route, whole.columns, whole.resolved.neighbours(n)) == (  # type: ignore[attr-defined]
+        "krylov", n, 50,
+    )  # fmt: skip
+
+
+def test_as_many_values_as_references_can_be_asked_for() -> None:
+    found = plan_context(Rbf(gamma=1), SHRINK_ROWS + 1, 8, max_rank=MOST_REFERENCES)
+    assert (found.route, found.columns, found.rank) == (
+        "moments", MOST_REFERENCES, MOST_REFERENCES - 1,
+    )  # fmt: skip
+
+
+def test_large_blocks_leave_groups_enough_for_the_errors() -> None:
+    found = plan_context(Knn(k=9, reference=500), 60_000, 8, chunk_rows=100_000)
+    assert (found.chunk_rows, found.blocks) == (2500, GROUPS)
+
+
+@pytest.mark.parametrize(("tolerance", "number"), [(5e-6, 4), (4.9e-6, 8), (1e-6, 8)])
+def test_memory_is_planned_in_the_precision_of_the_solver(tolerance: float, number: int) -> None:
+    options = Estimation(tolerance=tolerance)
+    found = plan_context(Rbf(gamma=1, reference="all"), 10**5, 8, estimation=options)
+    assert found.solver_bytes == number * 10**5 * (2 * 1280 + 512)
 
 
 @pytest.mark.parametrize(

@@ -115,5 +115,5 @@ def test_disk_is_counted_for_all_contexts_together() -> None:
         require_room([one, one], Machine(16 * GIB, disk=disk - 1))
     assert str(caught.value) == (
         f"the operators need up to {gibibytes(disk)} of disk, and {gibibytes(disk - 1)} are free "
-        "where the store lies; free some, or give 'store' another place."
+        "where the store lies, or hold operators of it; free some, or give 'store' another place."
     )

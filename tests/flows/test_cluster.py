@@ -14,14 +14,7 @@ import pytest
 import contexture as cx
 from contexture.errors import ClusterError
 from flows.audit import audit
-from flows.cluster import (
-    client_memory,
-    connect,
-    describe,
-    machine_of,
-    memory_per_task,
-    worker_memory,
-)
+from flows.cluster import connect, describe, machine_of, smallest_worker, worker_memory
 from flows.configuration import load_parameters
 from flows.parameters import AuditParameters, ClusterAddress, LocalCluster
 from tasks.progress import listening
@@ -49,7 +42,6 @@ def cluster(workers: int) -> distributed.LocalCluster:
 def test_memory() -> None:
     local = LocalCluster(workers=3, threads=2, memory="4GiB")
     assert worker_memory(local) == 4 * 2**30
-    assert memory_per_task(local) == 2 * 2**30
     machine = machine_of(local, ".")
     assert (machine.memory, machine.threads) == (2 * 2**30, 2)
     assert machine.disk
@@ -63,11 +55,11 @@ def test_a_cluster_that_runs_already(configuration: Path, tmp_path: Path) -> Non
     expected = cx.open_store(str(tmp_path / "small.zarr")).scores()
     with cluster(2) as running:
         address = ClusterAddress(address=running.scheduler_address)
-        assert memory_per_task(address) == 2**30
+        assert machine_of(address, ".").memory == 2**30
         run(configuration, cluster=address, store=str(tmp_path / "other.zarr"))
         # The run leaves the cluster as it found it.
         with distributed.Client(running, set_as_default=False) as client:
-            assert client_memory(client) == 2**30
+            assert smallest_worker(client) == (2**30, 1)
             assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
     found = cx.open_store(str(tmp_path / "other.zarr")).scores()
     pd.testing.assert_frame_equal(found, expected, rtol=1e-7, atol=1e-9)

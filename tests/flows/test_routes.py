@@ -10,6 +10,7 @@ import pytest
 
 import contexture as cx
 from contexture.contexts import Graph, Knn, Rbf
+from contexture.errors import ConfigurationError
 from contexture.estimators.options import Estimation
 from contexture.store import Store
 from contexture.store.base import array_of
@@ -17,6 +18,7 @@ from contexture.store.moments import StoredMoments
 from flows.audit import audit
 from flows.configuration import load_parameters
 from flows.parameters import AuditParameters
+from tasks.progress import listening
 
 pytestmark = [pytest.mark.xdist_group("prefect"), pytest.mark.usefixtures("prefect_server")]
 
@@ -75,7 +77,7 @@ def test_draws_and_a_changed_target(configuration: Path, tmp_path: Path) -> None
     before = {
         p: p.stat().st_mtime_ns for p in (store / "operators").rglob("gram/c/**/*") if p.is_file()
     }
-    assert len(before) == 3 * 5  # blocks of 64 rows
+    assert len(before) == 3 * 24  # blocks of 13 rows: groups enough for the errors
     text = configuration.read_text().replace("targets: [age, group]", "targets: [age]")
     configuration.write_text(text.replace("  id: id", "  id: id\n  exclude: [group]"))
     second = run(configuration, store, [DRAWN[0]], route="moments", draws=3)
@@ -124,3 +126,45 @@ def test_kernels_without_their_matrix_and_neighbours_found_once(
     assert values(searched).iloc[0].to_numpy() == pytest.approx(
         values(rows).loc["knn-8"].to_numpy(), rel=1e-9
     )
+
+
+def test_routes_of_single_contexts(configuration: Path, tmp_path: Path) -> None:
+    rows = run(configuration, tmp_path / "rows.zarr", [Knn(k=8), Rbf(gamma=5)])
+    found = run(
+        configuration, tmp_path / "each.zarr", [Knn(k=8), Rbf(gamma=5)],
+        route="krylov", routes={"rbf-5": "matrix-free"}, kernel="nystroem",
+    )  # fmt: skip
+    np.testing.assert_allclose(values(found), values(rows), rtol=1e-4, atol=1e-5)
+    methods = [found.spectrum(name).attrs["method"] for name in ("knn-8", "rbf-5")]
+    assert ["Nyström landmarks" in method for method in methods] == [False, True]
+    # Another way is another result, and is not taken for it.
+    tiles = run(
+        configuration, tmp_path / "each.zarr", [Rbf(gamma=5)],
+        routes={"rbf-5": "matrix-free"}, kernel="tiles",
+    )  # fmt: skip
+    assert "Nyström" not in tiles.spectrum("rbf-5").attrs["method"]
+    with pytest.raises(ConfigurationError) as caught:
+        run(configuration, tmp_path / "none.zarr", [Rbf(gamma=5)], routes={"rbf5": "exact"})
+    assert str(caught.value) == (
+        "estimation.routes names 'rbf5', and there is no such context: did you mean 'rbf-5'?"
+    )
+    assert not (tmp_path / "none.zarr").exists()
+
+
+def test_a_kernel_without_its_matrix_tells_how_far_it_is(
+    configuration: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Ear:
+        def advance(self, stage: str, done: int, total: int) -> None:
+            if stage == "rbf-5: spectrum and scores":
+                told.append((done, total))
+
+    with listening(Ear()):
+        run(configuration, tmp_path / "free.zarr", [Rbf(gamma=5)], route="matrix-free")
+    # The job itself is one of one; what it tells is of some hundred columns.
+    inner = [pair for pair in told if pair[1] > 1]
+    assert inner
+    assert len({total for _, total in inner}) == 1
+    assert [done for done, _ in inner] == sorted(done for done, _ in inner)
