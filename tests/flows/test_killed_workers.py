@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 import contexture as cx
-from contexture.contexts import Knn, Rbf
+from contexture.contexts import Graph, Knn, Rbf
 from contexture.errors import ClusterError
 from contexture.estimators.options import Estimation
 from contexture.store import Store
@@ -71,13 +71,22 @@ PHASES = {
         "contexture.store.base.Store.group", 0, lambda _, path: "/contexts/" in path
     ),
     "scores from moments": Phase("contexture.streamed_jobs.evaluate_draws"),
+    "references": Phase("contexture.streamed_jobs.redrawn", 1),
+    "targets": Phase("contexture.streamed_jobs._median"),
+    "left functions": Phase("contexture.streamed_jobs.write_left", 1),
+    "order": Phase("contexture.jobs.find_order"),
+    "evidence": Phase("contexture.jobs.fit_context"),
 }
 
 ROUTES: dict[str, tuple[Any, dict[str, Any]]] = {
     "krylov": (Knn(k=8), {"route": "krylov"}),
     "searched": (Knn(k=8, search="approximate", name="knn-8"), {"route": "krylov"}),
     "distributed": (Knn(k=8), {"route": "distributed", "left_functions": "always"}),
-    "moments": (Knn(fraction=0.1, reference=60), {"route": "moments", "draws": 2}),
+    "moments": (
+        Knn(fraction=0.1, reference=60),
+        {"route": "moments", "draws": 2, "left_functions": "always"},
+    ),
+    "graph": (Graph(path="edges.csv"), {"route": "krylov"}),
     "matrix-free": (Rbf(gamma=0.5), {"route": "matrix-free"}),
 }
 
@@ -114,6 +123,7 @@ class Audits:
         """Audit by a route; the scores."""
         arguments = {name: getattr(self.parameters, name) for name in AuditParameters.model_fields}
         context, options = ROUTES[route]
+        context = context.resolved(self.folder)
         place = str(self.folder / (store or f"{route}.zarr"))
         arguments |= {
             "contexts": [context],
@@ -135,6 +145,9 @@ def audits(
 ) -> Iterator[Audits]:
     folder = tmp_path_factory.mktemp("killed")
     (folder / "orders").mkdir()
+    ends = np.random.default_rng(5).integers(0, 300, size=(2, 2400))
+    ends[0, :300] = np.arange(300)
+    pd.DataFrame(ends.T, columns=["source", "target"]).to_csv(folder / "edges.csv", index=False)
     configuration = request.getfixturevalue("small_configuration")
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -178,7 +191,12 @@ def small_configuration(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("krylov", ["features", "blocks", "spectrum on one worker", "scores"], KRYLOV),
         ("searched", ["neighbours", "scores are written"], KRYLOV),
         ("distributed", ["a group of blocks is loaded", "spectrum on many workers"], KRYLOV),
-        ("moments", ["moments", "scores from moments"], "moments of the context values"),
+        (
+            "moments",
+            ["references", "targets", "moments", "scores from moments", "left functions"],
+            "moments of the context values",
+        ),
+        ("graph", ["order", "evidence"], KRYLOV),
         ("matrix-free", ["spectrum of a kernel"], "tiles: block Lanczos in float32"),
     ],
 )

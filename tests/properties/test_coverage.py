@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import operator
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,12 +12,18 @@ import pytest
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from contexture import ExpectationOperator, Spectrum, decompose_operator
+from contexture import ExpectationOperator, Features, Spectrum, decompose_operator
+from contexture.contexts import Context, Knn, Rbf
 from contexture.contexts.rbf import kernel_rows
+from contexture.contexts.redraw import redrawn
 from contexture.estimators.draws import combine_draws
 from contexture.estimators.group_influence import group_covariance, group_influence
 from contexture.estimators.influence import covariance_of
+from contexture.estimators.options import DRAWS
+from contexture.evaluation import Evaluation
+from contexture.moments import Moments, unit_of
 from contexture.scores import usefulness
+from contexture.streaming import Draw, evaluate_draws
 
 REPETITIONS = 200
 N = 300
@@ -53,10 +62,10 @@ def replicated(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     values, errors, grouped = [], [], []
     for _ in range(REPETITIONS):
         rows = P[rng.choice(60, N, p=law)]
-        operator = ExpectationOperator.from_conditional(rows)
-        spectrum = decompose_operator(operator)
+        given = ExpectationOperator.from_conditional(rows)
+        spectrum = decompose_operator(given)
         squares, right = spectrum.eigenvalues, spectrum.right
-        by_rows = covariance_of(operator, squares, right)
+        by_rows = covariance_of(given, squares, right)
         by_groups = group_covariance(
             np.array(
                 [
@@ -128,3 +137,47 @@ def test_over_inputs_and_references() -> None:
     assert (np.mean(covered, axis=0) <= 0.99).all()
     ratio = np.mean(errors, axis=0) / np.std(values, axis=0, ddof=1)
     np.testing.assert_allclose(ratio, 1, atol=0.3)
+
+
+def reported(X: np.ndarray, context: Context) -> Evaluation:
+    """What an audit says by moments: three draws of the references, 24 groups of rows."""
+    data = Features.from_array(X)
+    first, edges = context.fit(data, 0), np.linspace(0, len(X), 25).astype(int)
+    draws = []
+    for draw in range(DRAWS):
+        evidence = redrawn(first, data.X, data.ids, 0, draw)
+        parts = [
+            Moments.zero(evidence.shape[1], unit_of(evidence)).add(
+                evidence.rows(start, stop), np.ones(stop - start)
+            )
+            for start, stop in itertools.pairwise(edges)
+        ]
+        draws.append(
+            Draw(
+                functools.reduce(operator.add, parts),
+                lambda parts=parts: parts,  # type: ignore[misc]
+                np.array([part.mass for part in parts]),
+                np.stack([part.context_weights for part in parts]),
+                evidence.context_values,
+                [],
+            )
+        )
+    return evaluate_draws(draws, first, data.X, max_rank=30)
+
+
+@pytest.mark.parametrize("context", [Knn(fraction=0.15, reference=40), Rbf(gamma=2, reference=40)])
+def test_the_errors_of_a_run_are_the_spread_of_its_values(context: Context) -> None:
+    rng = np.random.default_rng(31)
+    values, errors = [], []
+    for _ in range(60):
+        found = reported(rng.normal(size=(500, 3)) * np.array([1.5, 1.0, 0.6]), context)
+        useful, spectrum = found.usefulness, found.spectrum
+        some = [0, 1, 4, 9]
+        values.append([useful.value, useful.best_rank, *spectrum.singular_values[some]])
+        errors.append(
+            [useful.standard_error, useful.best_rank_standard_error, *spectrum.standard_error[some]]
+        )
+    ratio = np.mean(errors, axis=0) / np.std(values, axis=0, ddof=1)
+    # Rows of a small corpus are the pool of its references, too, which makes errors too large.
+    assert (ratio > 0.6).all()
+    assert (ratio < 2.2).all()
