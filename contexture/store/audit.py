@@ -10,7 +10,8 @@ import xarray as xr
 
 from contexture.errors import StoreError, nearest
 from contexture.ranking import context_caveats, rank, ranking_caveats
-from contexture.store.base import Store, slug
+from contexture.store.base import Store
+from contexture.store.naming import slug
 from contexture.store.runs import list_runs
 
 SCORES = (

@@ -1,27 +1,30 @@
-"""A Zarr store of audits: opening, creating, naming. The layout is in docs/design.md, section 4."""
+"""A Zarr store of audits: made and opened, its groups put in place and removed.
+
+The layout is in docs/design.md, section 4.
+"""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
+import re
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
-import numpy.typing as npt
 import xarray as xr
 import zarr
 import zarr.errors
 
-from contexture.errors import StorageFullError, StoreError
-from contexture.store.place import exists, require_place
+from contexture.errors import StoreError
+from contexture.store.aside import ASIDE, abandoned, lay_over, move_away, new_path, put_in_place
+from contexture.store.place import entries, exists, reachable, require_place, storage_errors
 
 FORMAT = 1
 """Version of the layout; a store with a larger one is refused."""
 
 _MARK = "contexture"
+_NO_GROUP = (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError, ValueError)
 
 
 class Store:
@@ -38,20 +41,28 @@ class Store:
 
     @classmethod
     def create(cls, url: str) -> Self:
-        """Open a store for writing, and make it if there is none.
+        """Open a store for writing, and make it if there is none; sweep what kills have left in it.
+
+        Several processes may make the same one at once.
 
         Raises
         ------
         StoreError
             If something else lies there, or it has a newer format.
         """
-        store = cls(url)
-        if not exists(url):
-            with storage_errors(url):
-                root = zarr.open_group(url, mode="w-", zarr_format=3)
-                root.attrs.update({_MARK: {"format": FORMAT}})
-            return store
-        return cls.open(url)
+        if _is_blank(url):
+            mark: dict[str, Any] = {_MARK: {"format": FORMAT}}
+            # The mark comes with the group: nobody sees one without the other.
+            made_meanwhile = suppress(zarr.errors.ContainsGroupError)
+            with reachable(url), storage_errors(url), made_meanwhile:
+                root = zarr.open_group(
+                    url, mode="a", zarr_format=3, attributes=mark, use_consolidated=False
+                )
+                if _MARK not in root.attrs:
+                    root.attrs.update(mark)
+        store = cls.open(url)
+        store._sweep()
+        return store
 
     @classmethod
     def open(cls, url: str) -> Self:
@@ -67,11 +78,9 @@ class Store:
                 f"there is no store at '{url}'; check the path, or make one with "
                 "'contexture audit'."
             )
-        store = cls(url)
-        try:
+        store, mark = cls(url), None
+        with reachable(url), suppress(*_NO_GROUP):
             mark = store.root.attrs.get(_MARK)
-        except (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError, ValueError):
-            mark = None
         if not isinstance(mark, dict) or not isinstance(mark.get("format"), int):
             raise StoreError(
                 f"'{url}' is not a contexture store (it lacks the mark that one bears); "
@@ -83,6 +92,11 @@ class Store:
                 f"reads up to {FORMAT}; install a newer one."
             )
         return store
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder, which can be renamed, and not a URL."""
+        return "://" not in self.url
 
     @property
     def root(self) -> zarr.Group:
@@ -114,24 +128,66 @@ class Store:
         return [] if group is None else sorted(group.group_keys())
 
     def remove(self, path: str) -> None:
-        """Delete a group and all below it; nothing happens if there is none."""
-        parent, _, name = path.rpartition("/")
-        group = self.find(parent) if parent else self.root
-        if group is not None and name in group:
-            del group[name]
+        """Delete what lies at a path, if anything does, with or without metadata.
 
-    def put(self, staged: str, path: str) -> None:
-        """Move a group that was laid out aside to its place, in one step.
-
-        If another process was faster, its group stays and this one is dropped. Only a store of
-        this machine can do that.
+        Wherever the deletion is interrupted, nobody takes the rest for something that counts.
         """
+        with storage_errors(self.url):
+            if not self.is_local:
+                group = self.find(path)
+                if group is not None:
+                    group.attrs.put({})
+                del self.root[path]
+            elif os.path.lexists(os.path.join(self.url, path)):
+                self.group(ASIDE)
+                away = move_away(self.url, path)
+                if away is not None:
+                    shutil.rmtree(os.path.join(self.url, away), ignore_errors=True)
+
+    @contextmanager
+    def aside(self) -> Iterator[str]:
+        """Give a path at which to write a group before it is `put` in its place.
+
+        What is still there in the end is removed, and swept by a later run after a kill.
+        """
+        path = new_path()
         try:
-            os.rename(os.path.join(self.url, staged), os.path.join(self.url, path))
-        except OSError:
-            if self.find(path) is None:
-                raise
-            self.remove(staged)
+            yield path
+        finally:
+            with suppress(Exception):  # it must not hide what was raised inside
+                self.remove(path)
+
+    def put(self, staged: str, path: str, force: bool = False) -> None:
+        """Move a group that was written aside to its place.
+
+        Another run may be doing the same: the first one stays, and the others are dropped.
+
+        Parameters
+        ----------
+        staged, path : str
+            Where it is, and where it is to be.
+        force : bool
+            Replace one that is there; who reads it meanwhile finds no gap (`lay_over`).
+        """
+        there = self._counts(path)
+        if not there or force:
+            self.group(ASIDE)
+            self.group(path.rpartition("/")[0])
+            if there or not self.is_local:
+                lay_over(self.url, staged, path)
+            else:
+                put_in_place(self.url, staged, path, self._counts)
+        self.remove(staged)
+
+    def _counts(self, path: str) -> bool:
+        found = attributes_of(self.find(path))
+        return bool(found.get("complete") or found.get("prepared"))
+
+    def _sweep(self) -> None:
+        # What is left aside is in nobody's way, so that no trouble with it may end a run.
+        with suppress(Exception):
+            for path in abandoned(self.url):
+                self.remove(path)
 
     def write(self, path: str, data: xr.Dataset, mode: Literal["w", "a"] = "w") -> None:
         """Write a dataset as a group.
@@ -166,8 +222,22 @@ def require_store(url: str) -> None:
         As `Store.open` and `require_place`.
     """
     require_place(url)
-    if exists(url):
+    if not _is_blank(url):
         Store.open(url)
+
+
+def _is_blank(url: str) -> bool:
+    """Whether nothing lies there, or only a group without any attribute.
+
+    Such a group was left by an earlier version that was killed before it set its mark.
+    """
+    # Zarr writes a file beside its place, where another process may see it, or a kill leave it.
+    names = [name for name in entries(url) if not re.fullmatch(r"zarr\.\w+\.partial", name)]
+    if names != ["zarr.json"]:
+        return not names
+    with reachable(url), suppress(*_NO_GROUP):
+        return not dict(Store(url).root.attrs)
+    return False
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
@@ -187,53 +257,3 @@ def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:
 def attributes_of(group: zarr.Group | None) -> dict[str, Any]:
     """Return the attributes of a group; none if there is no group."""
     return {} if group is None else dict(group.attrs)
-
-
-def slug(name: str) -> str:
-    """Turn any name into one path segment, another for another name; it is kept as an attribute."""
-    quoted = quote(name, safe=" ")
-    if len(quoted) > 200 or quoted != quoted.strip() or quoted == "zarr.json":
-        digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-        quoted = f"{quoted[:180].strip()}-{digest}"
-    # '.', '..' and names with a leading dot or '__' mean something to file systems and to Zarr.
-    return quoted if quoted and quoted[0] not in "._" else f"%{quoted}"
-
-
-@contextmanager
-def storage_errors(url: str) -> Iterator[None]:
-    """Translate what the file system says about a full disk or forbidden folder.
-
-    Raises
-    ------
-    StorageFullError
-        If no space is left.
-    StoreError
-        If the place may not be written.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise StorageFullError(
-                f"no space is left for the store '{url}'; free some and run the same command "
-                "again, it goes on where it stopped."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise StoreError(
-                f"the store '{url}' cannot be written ({error.strerror}); choose another path."
-            ) from error
-        raise
-
-
-def as_labels(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return names as they are written: whole numbers as they are, all else as text."""
-    return values if values.dtype.kind in "iu" else values.astype(object)
-
-
-def plain(value: Any) -> Any:
-    """Turn NumPy scalars into what JSON knows, in nested attributes."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value

@@ -11,7 +11,7 @@ import numpy as np
 import zarr
 
 from contexture.corpus import Corpus
-from contexture.store.base import slug
+from contexture.store.naming import slug
 from contexture.targets import TargetColumn
 
 COLUMN_ROWS = 1 << 17

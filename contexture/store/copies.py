@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contexture.store.base import Store, array_of, storage_errors
+from contexture.store.base import Store, array_of
+from contexture.store.place import storage_errors
 
 COPY_BYTES = 32 * 2**20
 """Part of a large array that is in memory while it is copied."""

@@ -12,11 +12,13 @@ import xarray as xr
 import zarr
 
 from contexture.corpus import Corpus, Target
-from contexture.errors import CorpusError, StoreError
+from contexture.errors import StoreError
 from contexture.features import Recipe
 from contexture.inputs import Features, FloatArray
-from contexture.store.base import Store, array_of, as_labels, attributes_of, slug, storage_errors
+from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.columns import Piecewise, names_of, pieces, write_column, write_targets
+from contexture.store.naming import as_labels, slug
+from contexture.store.place import storage_errors
 
 
 def features_key(corpus: Corpus, chunk_rows: int) -> str:
@@ -50,7 +52,7 @@ def write_features(
     chunk_rows : int
         Rows of a chunk of X.
     force : bool
-        Write them anew if they are there.
+        Write them anew if they are there; they stay until the others are whole.
     recipe : Recipe, optional
         The corpus's own, if it was fitted before.
 
@@ -70,20 +72,12 @@ def write_features(
     if has_features(store, key) and not force:
         return key
     recipe = recipe or Recipe.fit(corpus)
-    path = f"features/{key}"
-    if has_features(store, key):
-        # Runs refer to them: they stay unless there will be others.
-        for _ in corpus.target_blocks(corpus.target_columns()):
-            pass
-    with storage_errors(store.url):
-        store.remove(path)
-        group = store.group(path)
-        try:
-            attributes = _write(store, path, corpus, recipe, chunk_rows)
-        except CorpusError:
-            store.remove(path)
-            raise
-        group.attrs.update(attributes)
+    # Another run may be writing the same, and others read what is there: nothing of it goes before
+    # all of the new one is written.
+    with storage_errors(store.url), store.aside() as staged:
+        attributes = _write(store, staged, corpus, recipe, chunk_rows)
+        store.group(staged).attrs.update(attributes)
+        store.put(staged, f"features/{key}", force)
     return key
 
 

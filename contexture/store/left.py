@@ -13,8 +13,10 @@ import xarray as xr
 
 from contexture.inputs import Floats, Labels
 from contexture.spectrum import LEFT_NAME
-from contexture.store.base import Store, array_of, as_labels, attributes_of, storage_errors
+from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.copies import copy_tasks
+from contexture.store.naming import as_labels
+from contexture.store.place import storage_errors
 
 BLOCK_BYTES = 32 * 2**20
 """Size of a block."""

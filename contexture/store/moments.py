@@ -6,9 +6,8 @@ rows of an operator. Nothing here grows with the number of rows.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import xarray as xr
@@ -18,8 +17,10 @@ from contexture.contexts.base import ConditionalRows
 from contexture.corpus import Target
 from contexture.errors import StoreError
 from contexture.moments import Moments, unit_of
-from contexture.store.base import Store, array_of, as_labels, attributes_of, plain, storage_errors
-from contexture.task_moments import TaskMoments
+from contexture.store.base import Store, array_of, attributes_of
+from contexture.store.naming import as_labels, plain
+from contexture.store.place import storage_errors
+from contexture.task_moments import TaskMoments, count_functions
 
 
 def prepare_moments(
@@ -92,7 +93,7 @@ def prepare_tasks(
     def lay_out(path: str) -> None:
         group = store.group(path)
         for number, target in enumerate(targets):
-            q = (1 if target.kind == "number" else len(target.levels)) + 1
+            q = count_functions(target) + 1
             group.create_array(
                 f"cross {number}",
                 shape=(draws, blocks, m, q),
@@ -131,14 +132,14 @@ def _prepared(store: Store, path: str, lay_out: Any) -> list[int]:
     with storage_errors(store.url):
         group = store.find(path)
         if group is None or not group.attrs.get("prepared", False):
-            store.remove(path)
-            if "://" in store.url:
-                lay_out(path)
-            else:
+            if store.is_local:
                 # Another run may be doing the same: whoever is first puts it in place.
-                staged = f"{path}-{secrets.token_hex(4)}"
-                lay_out(staged)
-                store.put(staged, path)
+                with store.aside() as staged:
+                    lay_out(staged)
+                    store.put(staged, path)
+            else:
+                store.remove(path)
+                lay_out(path)
             group = store.group(path)
         return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
 
@@ -233,10 +234,31 @@ class StoredMoments:
         """Σ p(x) P(·|x) of each block, shape (blocks, m)."""
         return np.asarray(array_of(self._group, "marginal")[draw]) * self.unit
 
-    def tasks(self, tasks_key: str, target: int, draw: int) -> list[TaskMoments]:
-        """Moments of a target, one a block."""
+    def tasks(self, tasks_key: str, target: int, draw: int) -> Sequence[TaskMoments]:
+        """Moments of a target, one a block; each is read whenever it is asked for."""
         group = _open(self._store, f"operators/{self._key}/tasks-{tasks_key}")
-        cross = np.asarray(array_of(group, f"cross {target}")[draw])
-        total = np.asarray(array_of(group, f"total {target}")[:])
-        square = np.asarray(array_of(group, f"square {target}")[:])
-        return [TaskMoments(c, t, s) for c, t, s in zip(cross, total, square, strict=True)]
+        return _TaskBlocks(group, target, draw)
+
+
+class _TaskBlocks(Sequence[TaskMoments]):
+    """Moments of a target: all blocks at once would be large where it has many classes."""
+
+    def __init__(self, group: zarr.Group, target: int, draw: int) -> None:
+        self._cross, self._draw = array_of(group, f"cross {target}"), draw
+        self._total = np.asarray(array_of(group, f"total {target}")[:])
+        self._square = np.asarray(array_of(group, f"square {target}")[:])
+
+    def __len__(self) -> int:
+        return len(self._total)
+
+    @overload
+    def __getitem__(self, block: int) -> TaskMoments: ...
+    @overload
+    def __getitem__(self, block: slice) -> Sequence[TaskMoments]: ...
+    def __getitem__(self, block: int | slice) -> TaskMoments | Sequence[TaskMoments]:
+        if isinstance(block, slice):
+            return [self[i] for i in range(*block.indices(len(self)))]
+        if not 0 <= block < len(self):
+            raise IndexError(block)
+        cross = np.asarray(self._cross[self._draw, block])
+        return TaskMoments(cross, self._total[block], self._square[block])

@@ -11,13 +11,18 @@ import numpy as np
 import zarr
 
 from contexture.contexts.base import Context
+from contexture.errors import StoreError
 from contexture.inputs import Features
 from contexture.order import Order
-from contexture.store.base import Store, array_of, attributes_of, plain, storage_errors
+from contexture.store.base import Store, array_of, attributes_of
+from contexture.store.naming import plain
 from contexture.store.orders import read_order, write_order
+from contexture.store.place import storage_errors
 
 CHUNK_ROWS = 1 << 16
 """Rows of a chunk."""
+
+_NOWHERE = -1  # what is read where a chunk is missing
 
 
 def neighbours_key(context: Context, features: Features, seed: int, ordered: bool = False) -> str:
@@ -38,25 +43,69 @@ def write_neighbours(
     details: Mapping[str, Any],
     order: Order | None = None,
 ) -> None:
-    """Write the neighbours of all rows, shape (n, k), in the order given, and how good they are."""
-    path = f"neighbours/{key}"
-    with storage_errors(store.url):
-        store.remove(path)
-        group = store.group(path)
+    """Write the neighbours of all rows, shape (n, k), in the order given, and how good they are.
+
+    If another run has written them meanwhile, its own stay: they are what it goes by.
+    """
+    with storage_errors(store.url), store.aside() as staged:
+        group = store.group(staged)
         array = group.create_array(
             "positions",
             shape=positions.shape,
             chunks=(min(CHUNK_ROWS, len(positions)), positions.shape[1]),
             dtype="int32",
+            fill_value=_NOWHERE,
             dimension_names=("sample", "neighbour"),
         )
         array[:] = positions
         write_order(group, order)
         group.attrs.update({"details": plain(dict(details)), "complete": True})
+        store.put(staged, f"neighbours/{key}")
 
 
-def read_neighbours(store: Store, key: str) -> tuple[zarr.Array[Any], dict[str, Any], Order | None]:
-    """Return the positions, read by row slices, how good they are, and their order, if any."""
-    group = store.group(f"neighbours/{key}")
+class StoredPositions:
+    """Positions of neighbours in the store, read by row slices.
+
+    Parameters
+    ----------
+    array : zarr.Array of int32, shape (n, k)
+    """
+
+    def __init__(self, array: zarr.Array[Any]) -> None:
+        self._array = array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(n, k)``."""
+        return self._array.shape
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray[Any, Any]:
+        """Read some rows.
+
+        Raises
+        ------
+        StoreError
+            If they were removed since the array was opened.
+        """
+        found = np.asarray(self._array[rows])
+        if np.any(found == _NOWHERE):
+            raise StoreError(
+                f"'{self._array.path}' was removed while it was read, most likely by another run "
+                "with --force; let that one end, and run the audit again."
+            )
+        return found
+
+
+def read_neighbours(store: Store, key: str) -> tuple[StoredPositions, dict[str, Any], Order | None]:
+    """Return the positions, read by row slices, how good they are, and their order, if any.
+
+    Raises
+    ------
+    StoreError
+        If they are not there, or not whole.
+    """
+    group = store.find(f"neighbours/{key}")
+    if group is None or not group.attrs.get("complete", False):
+        raise StoreError(f"the store '{store.url}' holds no neighbours '{key}'.")
     details = dict(attributes_of(group)["details"])
-    return array_of(group, "positions"), details, read_order(group)
+    return StoredPositions(array_of(group, "positions")), details, read_order(group)

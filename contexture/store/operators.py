@@ -6,7 +6,6 @@ the ledger ``done`` is set last; a block without it is computed again.
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,11 @@ from contexture.contexts.base import ConditionalRows
 from contexture.errors import StoreError
 from contexture.operator import ExpectationOperator
 from contexture.order import Order, OrderedRows
-from contexture.store.base import Store, array_of, as_labels, attributes_of, plain, storage_errors
+from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.blocks import StoredBlocks
+from contexture.store.naming import as_labels, plain
 from contexture.store.orders import read_order, write_order
+from contexture.store.place import storage_errors
 
 
 def prepare_operator(
@@ -47,15 +48,17 @@ def prepare_operator(
     path = f"operators/{key}"
     with storage_errors(store.url):
         group = store.find(path)
-        if group is None or not group.attrs.get("prepared") or not _fits(group, evidence):
-            store.remove(path)
-            if "://" in store.url:
-                _lay_out(store, path, evidence, chunk_rows)
-            else:
+        prepared = group is not None and bool(group.attrs.get("prepared"))
+        if group is None or not prepared or not _fits(group, evidence):
+            if prepared or not store.is_local:
+                store.remove(path)
+            if store.is_local:
                 # Another run may be doing the same: whoever is first puts it in place.
-                staged = f"{path}-{secrets.token_hex(4)}"
-                _lay_out(store, staged, evidence, chunk_rows)
-                store.put(staged, path)
+                with store.aside() as staged:
+                    _lay_out(store, staged, evidence, chunk_rows)
+                    store.put(staged, path)
+            else:
+                _lay_out(store, path, evidence, chunk_rows)
             group = store.group(path)
         return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
 

@@ -15,8 +15,10 @@ import xarray as xr
 
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.scores.association import Sampled
-from contexture.store.base import Store, as_labels, plain, slug, storage_errors
+from contexture.store.base import Store
 from contexture.store.copies import copy_results, copy_tasks
+from contexture.store.naming import as_labels, plain, slug
+from contexture.store.place import storage_errors
 
 
 def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:

@@ -13,7 +13,10 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from contexture.store.base import Store, plain, storage_errors
+from contexture.store.aside import alive
+from contexture.store.base import Store
+from contexture.store.naming import plain
+from contexture.store.place import storage_errors
 
 
 def begin_run(store: Store, attributes: Mapping[str, Any]) -> str:
@@ -81,15 +84,5 @@ def mark_interrupted(store: Store) -> None:
         here = attributes.get("host") == socket.gethostname()
         if attributes.get("status") == "running" and here:
             process = attributes.get("process")
-            if not (isinstance(process, int) and _alive(process)):
+            if not (isinstance(process, int) and alive(process)):
                 store.group(f"runs/{run}").attrs["status"] = "interrupted"
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

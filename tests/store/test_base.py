@@ -4,14 +4,17 @@ import errno
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
-from contexture.errors import StorageFullError, StoreError
-from contexture.store.base import FORMAT, Store, plain, slug, storage_errors
+from contexture.errors import StoreError
+from contexture.store.base import FORMAT, Store, require_store
+from tests.store.far import PLACES, new_url
 
 
 def message(url: Path, create: bool) -> str:
@@ -48,7 +51,7 @@ def test_missing(tmp_path: Path) -> None:
 def test_not_ours(tmp_path: Path, create: bool, kind: str) -> None:
     url = tmp_path / "x"
     if kind == "group":
-        zarr.open_group(str(url), mode="w")
+        zarr.open_group(str(url), mode="w").create_group("inside")
     elif kind == "array":
         zarr.create_array(str(url), shape=(3,), dtype="int8")
     elif kind == "other mark":
@@ -62,6 +65,67 @@ def test_not_ours(tmp_path: Path, create: bool, kind: str) -> None:
         "path."
     )
     assert sorted(p.name for p in url.iterdir()) == before
+
+
+def test_the_mark_comes_with_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: Any) -> None:
+        raise RuntimeError("killed before the second step")
+
+    monkeypatch.setattr(zarr.Group, "update_attributes", killed)
+    store = Store.create(str(tmp_path / "x"))
+    assert dict(store.root.attrs) == {"contexture": {"format": FORMAT}}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_store_that_was_never_marked_is_completed(tmp_path: Path, place: str) -> None:
+    url = new_url(tmp_path, place)
+    zarr.open_group(url, mode="w")
+    with pytest.raises(StoreError, match="is not a contexture store"):
+        Store.open(url)
+    require_store(url)
+    Store.create(url).group("runs/one")
+    assert Store.create(url).children("runs") == ["one"]
+    assert Store.open(url).root.attrs["contexture"] == {"format": FORMAT}
+
+
+def test_a_file_that_zarr_was_writing_is_in_nobodys_way(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / f"zarr.{uuid4().hex}.partial").write_text("{")
+    require_store(str(tmp_path / "x"))
+    Store.create(str(tmp_path / "x"))
+    (tmp_path / "y").mkdir()
+    (tmp_path / "y" / "film.partial").write_text("mine")
+    assert "is not a contexture store" in message(tmp_path / "y", create=True)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("mark", [True, False])
+def test_another_process_makes_the_store_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, mark: bool
+) -> None:
+    url = new_url(tmp_path, place)
+
+    def looked(url: str) -> bool:
+        # Nothing was there; a moment later, all or half of the other one's is.
+        monkeypatch.undo()
+        if mark:
+            Store.create(url).group("runs/one")
+        else:
+            zarr.open_group(url, mode="w")
+        return True
+
+    monkeypatch.setattr("contexture.store.base._is_blank", looked)
+    store = Store.create(url)
+    assert store.root.attrs["contexture"] == {"format": FORMAT}
+    assert store.children("runs") == (["one"] if mark else [])
+
+
+def test_one_store_made_by_many_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        for round_ in range(20):
+            url = str(tmp_path / f"{round_}.zarr")
+            for store in threads.map(Store.create, [url] * 8):
+                assert store.root.attrs["contexture"] == {"format": FORMAT}
 
 
 @pytest.mark.parametrize("create", [False, True])
@@ -95,6 +159,50 @@ def test_groups(tmp_path: Path) -> None:
     assert store.children("runs") == ["b"]
 
 
+def test_a_removal_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(folder: Any, *_: Any, **__: Any) -> None:
+        (Path(folder) / "zarr.json").unlink()
+        raise RuntimeError("killed")
+
+    store = Store.create(str(tmp_path / "s"))
+    data = xr.Dataset({"v": ("x", np.ones(3))})
+    store.write("runs/a", data)
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", killed)
+        with pytest.raises(RuntimeError, match="killed"):
+            store.remove("runs/a")
+    assert store.find("runs/a") is None
+    assert not (tmp_path / "s" / "runs" / "a").exists()
+    store.write("runs/a", data)
+    xr.testing.assert_identical(store.read("runs/a").load(), data)
+
+
+def test_a_folder_without_metadata_is_removed(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "s"))
+    store.group("runs")
+    remains = tmp_path / "s" / "runs" / "a" / "v" / "c"
+    remains.mkdir(parents=True)
+    (remains / "0").write_bytes(b"chunk")
+    store.remove("runs/a")
+    assert not (tmp_path / "s" / "runs" / "a").exists()
+    assert [entry.name for entry in (tmp_path / "s" / "aside").iterdir()] == ["zarr.json"]
+
+
+def test_a_removal_that_is_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    store = Store.create(str(tmp_path / "s"))
+    store.group("runs/a")
+    store.group("aside")
+    monkeypatch.setattr("contexture.store.aside.os.rename", forbidden)
+    with pytest.raises(StoreError) as caught:
+        store.remove("runs/a")
+    assert str(caught.value) == (
+        f"the store '{store.url}' cannot be written (Permission denied); choose another path."
+    )
+
+
 def test_one_group_asked_for_by_many_at_once(tmp_path: Path) -> None:
     store = Store.create(str(tmp_path / "a.zarr"))
     with ThreadPoolExecutor(8) as threads:
@@ -112,62 +220,3 @@ def test_datasets(tmp_path: Path) -> None:
     store.write("a/b", data * 2)
     xr.testing.assert_equal(store.read("a/b").load(), data * 2)
     assert store.children("") == ["a"]
-
-
-HOSTILE = [
-    "", " ", "  ", ".", "..", "...", "../../x", "a/b", "a%2Fb", "a\\b", "/etc/passwd", "<b>", "~",
-    "a", "a ", " a", "\n", "zarr.json", "c", "__x", "%", "%25", "é", "長" * 80, "長" * 80 + "x",
-    "x" * 300, "x" * 301, "con:", "a\0b", "'; drop table", "{{7*7}}",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_slugs_are_one_harmless_segment(name: str) -> None:
-    found = slug(name)
-    assert found
-    assert found == found.strip()
-    assert len(found.encode()) <= 220
-    assert "/" not in found
-    assert "\\" not in found
-    assert found[0] not in "._"
-    assert found.isprintable()
-    assert found not in ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-
-
-def test_slugs_tell_names_apart() -> None:
-    assert len({slug(name) for name in HOSTILE}) == len(HOSTILE)
-
-
-@pytest.mark.parametrize("name", ["rings", "shell weight", "A-1_b.c"])
-def test_usual_names_stay(name: str) -> None:
-    assert slug(name) == name
-
-
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_no_space(code: int) -> None:
-    with pytest.raises(StorageFullError) as caught, storage_errors("s3://x"):
-        raise OSError(code, "text")
-    assert str(caught.value) == (
-        "no space is left for the store 's3://x'; free some and run the same command again, it "
-        "goes on where it stopped."
-    )
-    assert isinstance(caught.value.__cause__, OSError)
-
-
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_forbidden(code: int) -> None:
-    with pytest.raises(StoreError) as caught, storage_errors("/there"):
-        raise OSError(code, "Not so")
-    assert str(caught.value) == (
-        "the store '/there' cannot be written (Not so); choose another path."
-    )
-
-
-def test_other_errors_pass() -> None:
-    with pytest.raises(ConnectionResetError), storage_errors("x"):
-        raise ConnectionResetError(errno.ECONNRESET, "reset")
-
-
-def test_plain() -> None:
-    given = {1: np.float64(0.5), "a": [np.int64(3), (True, None)], "b": {"c": np.bool_(True)}}
-    assert plain(given) == {"1": 0.5, "a": [3, [True, None]], "b": {"c": True}}

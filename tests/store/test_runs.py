@@ -14,7 +14,7 @@ import contexture as cx
 from contexture.contexts import Knn
 from contexture.errors import StoreError
 from contexture.store import Store, open_store, run_table
-from contexture.store.base import slug
+from contexture.store.naming import slug
 from contexture.store.results import result_key, reuse_context
 from contexture.store.runs import begin_run, finish_run, list_runs, mark_interrupted, note
 from tests.store.made import CONTEXTS, audit, context_key, corpus, table
