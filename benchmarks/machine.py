@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,7 @@ PACKAGES = ("contexture", "numpy", "scipy", "scikit-learn", "dask", "dask-ml", "
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores, memory and versions."""
+    """Processor, cores, memory, versions, and the commit of this repository."""
     return {
         "processor": _processor(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
@@ -29,6 +30,7 @@ def describe() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in PACKAGES},
+        "commit": _commit(),
     }
 
 
@@ -46,6 +48,18 @@ def _processor() -> str:
     vectors = ["avx512f", "avx2", "avx"]
     flags = found.get("flags", "").split()
     return ", ".join([name, *[v for v in vectors if v in flags][:1]])
+
+
+def _commit() -> str:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        told = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "--short", "HEAD"],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return told.stdout.strip()
 
 
 def _version(name: str) -> str:

@@ -30,6 +30,8 @@ def machine(content: Content) -> str:
     """Describe the machine in one sentence."""
     found = content["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    if "commit" in found:
+        versions = versions.replace(",", f" at {found['commit']},", 1)  # of contexture, the first
     return (
         f"{found['processor']}, {found['cores']} cores, {found['memory_gib']} GiB; "
         f"{found['system']}; Python {found['python']}; {versions}."

@@ -87,12 +87,14 @@ def preflight(
     if corpus.id_column is not None:
         corpus.ids()
     corpus.weights()
-    for _ in corpus.target_blocks(corpus.target_columns()):
+    targets = corpus.target_columns()
+    for _ in corpus.target_blocks(targets):
         pass  # one partition at a time: nothing grows with the rows
     recipe = Recipe.fit(corpus)
     n, D = corpus.rows, len(recipe.columns)
+    tasks = sum(target.functions + 1 for target in targets)
     plans = tuple(
-        plan_context(c, n, D, max_rank, chunk_rows, estimation, machine, rank_kept)
+        plan_context(c, n, D, max_rank, chunk_rows, estimation, machine, rank_kept, tasks)
         for c in contexts
     )
     brought = [context for context in contexts if context.data_fingerprint()]

@@ -38,6 +38,11 @@ class TargetColumn:
         """Names of the classes; empty for numbers."""
         return tuple(map(level_text, self.keys))
 
+    @property
+    def functions(self) -> int:
+        """How many functions on the inputs it is: itself, or one indicator a class."""
+        return 1 if self.kind == "number" else len(self.keys)
+
     def values(self, column: pd.Series) -> np.ndarray[Any, Any]:
         """Give float64 with NaN for missing, or int64 codes into `levels` with -1 for missing.
 

@@ -19,6 +19,8 @@ from contexture.store.usage import usable_disk
 from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
 from flows.signals import no_interrupts
 
+_HERE = "127.0.0.1"
+
 TIMEOUT = "15s"
 """How long a cluster may take to answer at its address."""
 
@@ -78,7 +80,9 @@ def threads_for(client: distributed.Client, contexts: int) -> int:
     hosts = Counter[str]()
     for worker in client.scheduler_info(n_workers=-1)["workers"].values():
         hosts[worker["host"]] += worker["nthreads"]
-    fewest = min(hosts.values())
+    if _HERE in hosts:
+        hosts[_HERE] = min(hosts[_HERE], CPU_COUNT)
+    fewest = min(hosts.values(), default=1)  # workers may be starting anew
     return max(1, min(fewest, fewest * len(hosts) // contexts))
 
 

@@ -119,6 +119,7 @@ def plan_context(
     estimation: Estimation | None = None,
     machine: Machine | None = None,
     rank_kept: int = 128,
+    tasks: int = 0,
 ) -> ContextPlan:
     """Plan one context on n rows of D features.
 
@@ -137,6 +138,8 @@ def plan_context(
         Decides between one worker and all of them; unlimited if left out.
     rank_kept : int
         Functions that the store keeps.
+    tasks : int
+        Columns of sums that moments keep for all targets: one a number or class, and one a target.
 
     Raises
     ------
@@ -167,6 +170,7 @@ def plan_context(
         chunk_rows=chunk_rows,
         double=options.tolerance < SINGLE_LIMIT,
         room=room,
+        tasks=tasks,
     )
     ordering = order_bytes(chosen, extent)
     ordered = 0 < ordering <= (room or ordering) and route in ("krylov", "distributed")

@@ -138,6 +138,7 @@ def costs_of(
     chunk_rows: int | None = None,
     double: bool = False,
     room: int | None = None,
+    tasks: int = 0,
 ) -> Costs:
     """Estimate what a route takes.
 
@@ -157,6 +158,8 @@ def costs_of(
         Whether an iterative solver works in float64.
     room : int, optional
         Bytes that may be used on one worker: bounds the basis that is held in memory.
+    tasks : int
+        Columns of sums over targets, kept with moments.
     """
     n, m = extent.rows, extent.columns
     side = min(n, m)
@@ -165,7 +168,7 @@ def costs_of(
     if route == "moments":
         # More rows in a block would leave too few groups for the errors over inputs.
         chunk = min(chunk_rows or n, -(-n // GROUPS))
-        gram = _FLOAT * m * m
+        gram, of_tasks = _FLOAT * m * m, _FLOAT * m * tasks
         dense = 0.0 if extent.sparse else float(n) * m * m
         each = extent.nonzeros**2 / n if extent.sparse else dense
         return Costs(
@@ -173,8 +176,11 @@ def costs_of(
             blocks=-(-n // chunk),
             passes=2.0 if left else 1.0,
             read_bytes=float(_FLOAT * n * D) * (2 if left else 1),
-            disk_bytes=draws * -(-n // chunk) * gram + _FLOAT * left * n,
-            memory_bytes=(draws + 4) * gram + 6 * BLOCK_BYTES + 3 * _FLOAT * rank * m,
+            disk_bytes=draws * -(-n // chunk) * (gram + of_tasks) + _FLOAT * left * n,
+            memory_bytes=(draws + 4) * gram
+            + (draws + 2) * of_tasks
+            + 6 * BLOCK_BYTES
+            + 3 * _FLOAT * rank * m,
             solver_bytes=0,
             work=rows_work * (1 + (left > 0) / draws) + draws * (each + 4 / 3 * m**3),
         )

@@ -21,7 +21,7 @@ from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.estimators.routes import GROUPS
 from contexture.inputs import FloatArray
 from contexture.moments import Moments, unit_of
-from contexture.spectrum import Spectrum, fix_signs
+from contexture.spectrum import Spectrum, fix_signs, fix_signs_in_place
 
 TILE_BYTES = 32 * 2**20
 """Size of some rows of P."""
@@ -140,7 +140,8 @@ def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
     left = np.empty((n, spectrum.right.shape[1]))
     for rows, P in tiles(0, n):
         left[rows] = spectrum.extend(P[:, kept])
-    left, right = fix_signs(left, spectrum.right)
+    right = spectrum.right.copy()
+    fix_signs_in_place(left, right)
     return replace(spectrum, left=left, right=right)
 
 

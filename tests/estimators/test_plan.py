@@ -202,6 +202,13 @@ def test_moments_take_the_same_memory_at_any_size() -> None:
     assert plans[0].read_bytes == 8 * 16 * 10**6
 
 
+def test_sums_over_many_classes_are_counted() -> None:
+    one, many = (plan_context(Knn(k=5, reference=2048), 10**6, 4, tasks=t) for t in (2, 10_001))
+    each = 8 * 2048 * (10_001 - 2)
+    assert many.memory_bytes - one.memory_bytes == (DRAWS + 2) * each
+    assert many.disk_bytes - one.disk_bytes == DRAWS * GROUPS * each
+
+
 def test_a_basis_that_does_not_fit_goes_to_disk() -> None:
     extent = Extent(10**5, 10**5, 3 * 10**6, True, 100.0)
     whole = costs_of("krylov", extent, D=16, rank=512, left=0)

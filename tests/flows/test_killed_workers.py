@@ -73,7 +73,7 @@ PHASES = {
     "scores from moments": Phase("contexture.streamed_jobs.evaluate_draws"),
     "references": Phase("contexture.streamed_jobs.redrawn", 1),
     "targets": Phase("contexture.streamed_jobs._median"),
-    "left functions": Phase("contexture.streamed_jobs.write_left", 1),
+    "left functions": Phase("contexture.streamed_jobs.write_left"),
     "order": Phase("contexture.jobs.find_order"),
     "evidence": Phase("contexture.jobs.fit_context"),
 }
