@@ -115,11 +115,14 @@ def context_caveats(contexts: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 "asked for; see numerical_error."
             )
         details = each.get("details") or {}
-        asked = (each.get("description") or {}).get("fraction")
+        description = each.get("description") or {}
+        asked = description.get("fraction")
         if asked and abs(details.get("fraction", asked) / asked - 1) > _ROUNDED:
+            drawn = isinstance(description.get("reference"), int)
             notes.append(
-                f"{name}: {details['k']} neighbours are a fraction of {details['fraction']:.2g} "
-                f"of the references, where {asked:g} was asked for; a larger 'reference' is nearer."
+                f"{name}: K = {details['k']} is a fraction of {details['fraction']:.2g} of the "
+                f"references, where {asked:g} was asked for"
+                f"{'; a larger reference is nearer' if drawn else ''}."
             )
         if "recall" in details:
             notes.append(

@@ -148,6 +148,7 @@ def _pseudo_values(
     k, R = min(s.rank for s in spectra), len(spectra)
     squares = np.stack([s.eigenvalues[:k] for s in spectra])
     without = (squares.sum(axis=0) - squares) / (R - 1)
+    without = np.sort(without, axis=1)[:, ::-1]  # rounding may have swapped equal ones
     roots = np.sqrt(np.clip(without, 0.0, 1.0))
     left_out = [usefulness(each, max_rank, beta).value for each in roots]
     return R * whole.value - (R - 1) * np.asarray(left_out)

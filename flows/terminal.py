@@ -60,7 +60,7 @@ def show_plan(console: Console, found: Preflight, machine: Machine, where: str, 
     for plan in found.plans:
         if plan.reference_error is not None:
             console.print(escape(_reference_error(plan)), style="dim")
-    disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free"
+    disk = "" if machine.disk is None else f", {gibibytes(machine.disk)} of disk free or reusable"
     console.print(
         escape(
             f"On {where}; each task may use {gibibytes(machine.memory)} of memory{disk}.\n"

@@ -110,10 +110,15 @@ def test_errors_say_what_they_hold() -> None:
 
 
 def test_a_fraction_that_was_rounded_is_said() -> None:
-    rounded = {"description": {"fraction": 0.0015}, "details": {"k": 1, "fraction": 1 / 1000}}
+    rounded = {
+        "description": {"fraction": 0.0015, "reference": 1000},
+        "details": {"k": 1, "fraction": 1 / 1000},
+    }
+    few = {"description": {"fraction": 0.005}, "details": {"k": 2, "fraction": 2 / 300}}
     nearly = {"description": {"fraction": 0.02}, "details": {"k": 21, "fraction": 21 / 1000}}
     fixed = {"description": {"fraction": None, "k": 3}, "details": {"k": 3}}
-    assert context_caveats({"a": rounded, "b": nearly, "c": fixed})[1:] == [
-        "a: 1 neighbours are a fraction of 0.001 of the references, where 0.0015 was asked for; a "
-        "larger 'reference' is nearer."
+    assert context_caveats({"a": rounded, "b": nearly, "c": fixed, "d": few})[1:] == [
+        "a: K = 1 is a fraction of 0.001 of the references, where 0.0015 was asked for; a larger "
+        "reference is nearer.",
+        "d: K = 2 is a fraction of 0.0067 of the references, where 0.005 was asked for.",
     ]

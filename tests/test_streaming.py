@@ -142,6 +142,18 @@ def test_the_error_over_draws_is_that_of_the_value_that_is_reported() -> None:
     assert 0 < pseudo.std(ddof=1) / 8 < 0.02
 
 
+def test_equal_values_that_rounding_puts_out_of_order() -> None:
+    rng = np.random.default_rng(0)
+    spectra = [
+        _spectrum(np.sqrt(np.sort(0.1 * (1 + 1e-16 * rng.integers(-9, 9, 60)))[::-1]))
+        for _ in range(3)
+    ]
+    squares = np.stack([s.eigenvalues for s in spectra])
+    assert (np.diff((squares.sum(axis=0) - squares) / 2, axis=1) > 0).any()
+    whole = usefulness(np.sqrt(squares.mean(axis=0)), 60)
+    assert np.isfinite(_pseudo_values(spectra, whole, 60, 1.0)).all()
+
+
 def _spectrum(singular: np.ndarray) -> cx.Spectrum:
     k = len(singular)
     return cx.Spectrum(

@@ -134,6 +134,8 @@ class Context(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Of what is computed: another number means other numbers of operators."""
 
     kind: str
     name: str | None = Field(
@@ -214,7 +216,7 @@ class Context(BaseModel, ABC):
         Names and paths are left out, the content of files is in.
         """
         parts = {
-            "format": 1,
+            "format": self.version,
             "context": self.decisive(features.shape[0]),
             "features": features.fingerprint,
             "seed": seed if self.draws(features.shape[0]) else None,

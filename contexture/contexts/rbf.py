@@ -25,6 +25,8 @@ from contexture.inputs import Features, FloatArray, RowsOfX
 class RbfFields(ReferenceContext):
     """Parameters that the plain and the masked RBF context share."""
 
+    version: ClassVar[int] = 2  # 1: near rows far out had lost their digits
+
     gamma: float = Field(
         gt=0,
         allow_inf_nan=False,

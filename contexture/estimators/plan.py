@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
+from contexture.contexts.counts import Counts
+from contexture.contexts.graph import Graph
 from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
@@ -71,6 +73,8 @@ class ContextPlan:
         Whether rows and context values are stored in a local order.
     search_bytes : int
         What the search of neighbours among all rows takes, before the first block.
+    rows_bytes : int
+        What a worker holds while it computes rows: the references, or the whole of a matrix.
     passes : float
         How often the operator, or X where no operator is held, is gone through.
     read_bytes : float
@@ -102,6 +106,7 @@ class ContextPlan:
     left_functions: bool
     ordered: bool
     search_bytes: int
+    rows_bytes: int
     passes: float
     read_bytes: float
     disk_bytes: int
@@ -194,6 +199,7 @@ def plan_context(
         left_functions=left,
         ordered=ordered,
         search_bytes=search,
+        rows_bytes=rows,
         **{**vars(costs), "memory_bytes": memory},
     )
 
@@ -274,7 +280,12 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
 def _advice(plan: ContextPlan, machine: Machine) -> str:
     enough = gibibytes(machine.memory_for(plan.memory_bytes))
     more = f"or give the workers more memory, {enough} for each thread"
-    searched = plan.search_bytes == plan.memory_bytes
+    searched = plan.search_bytes > machine.room  # whatever the route
+    if isinstance(plan.resolved, Graph | Counts) and plan.rows_bytes > machine.room:
+        return (
+            f"give the workers more memory, {enough} for each thread: each of them holds the whole "
+            "matrix while its rows are computed"
+        )
     dense = plan.nonzeros == plan.rows * plan.columns
     if plan.route == "krylov" and not searched and not dense:
         return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
@@ -287,5 +298,9 @@ def _advice(plan: ContextPlan, machine: Machine) -> str:
         by_number = getattr(plan.resolved, "k", None) is not None
         other = "with a 'fraction' instead of k " if by_number else ""
         fewer = "choose fewer masks, " if searched and isinstance(plan.resolved, MaskedKnn) else ""
-        return f"{fewer}give the context a 'reference' of a few thousand rows {other}{more}"
+        fraction = getattr(plan.resolved, "fraction", None)
+        rows = "a few thousand"
+        if fraction is not None and fraction < FEWEST_NEIGHBOURS / 2000:
+            rows = f"{math.ceil(FEWEST_NEIGHBOURS / fraction):,}"
+        return f"{fewer}give the context a 'reference' of {rows} rows {other}{more}"
     return f"choose a smaller max_rank than {plan.rank}, {more}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from contexture.store.place import free_disk
@@ -19,12 +20,13 @@ def usable_disk(url: str) -> int | None:
     free = free_disk(url)
     if free is None:
         return None
-    files = (Path(url) / REUSED).rglob("*")
-    return free + sum(_size(path) for path in files)
+    # Folders that another run removes meanwhile are passed over.
+    walked = os.walk(Path(url) / REUSED)
+    return free + sum(_size(Path(folder) / name) for folder, _, names in walked for name in names)
 
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size if path.is_file() else 0
-    except OSError:  # another run may have removed it meanwhile
+        return path.stat().st_size
+    except OSError:
         return 0

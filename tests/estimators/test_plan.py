@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from contexture.contexts import Context, Counts, Knn, MaskedKnn, MaskedRbf, Rbf
+from contexture.contexts import Context, Counts, Graph, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.base import Extent
 from contexture.errors import ContextError, TooLargeError
 from contexture.estimators.draw_plan import MOST_DRAWS, MOST_REFERENCES, RULES
@@ -19,6 +21,7 @@ from contexture.estimators.plan import (
     plan_context,
     require_room,
 )
+from contexture.estimators.preparation import evidence_bytes
 from contexture.estimators.routes import (
     BASIS_BYTES,
     DENSE_SIDE,
@@ -267,6 +270,21 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     require_room([drawn], Machine(16 * GIB))
     with pytest.raises(TooLargeError, match="of disk, and 1.0 GiB are free"):
         require_room([drawn], Machine(16 * GIB, disk=GIB))
+
+
+def test_what_would_not_help_is_not_advised() -> None:
+    rare = plan_context(Knn(fraction=0.001), 10**6, 8)
+    assert "give the context a 'reference' of 10,000 rows or give" in refused(rare, 2 * GIB)
+    graph = Graph.model_construct(kind="graph", name="g")
+    extent = Extent(10**6, 10**6, 10**9, True, 1.0)
+    plan = replace(
+        plan_context(Knn(k=5), 10**6, 8, estimation=Estimation(route="distributed")),
+        resolved=graph, memory_bytes=36 * 10**9, rows_bytes=evidence_bytes(graph, extent, 8),
+    )  # fmt: skip
+    message = refused(plan, 16 * GIB)
+    assert "each of them holds the whole matrix while its rows are computed" in message
+    assert "distributed" not in message
+    assert "max_rank" not in message
 
 
 def test_files_are_planned_by_their_size(tmp_path: object) -> None:

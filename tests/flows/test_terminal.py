@@ -178,6 +178,7 @@ def test_plan_fits() -> None:
         left_functions=False,
         ordered=True,
         search_bytes=0,
+        rows_bytes=0,
         passes=120.0,
         read_bytes=1e13,
         solver_bytes=0,
