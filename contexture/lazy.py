@@ -1,10 +1,10 @@
-"""Row blocks of an operator that are not held: read or computed whenever they are asked for."""
+"""Blocks that are not held: read or computed whenever they are asked for."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 from contexture.contexts.base import ConditionalRows, Rows
 
@@ -12,18 +12,21 @@ LAZY_ENTRIES = 4 * 2**20
 """Entries of a block that is computed when it is needed."""
 
 
-class LazyBlocks(Sequence[Rows], ABC):
-    """A sequence of row blocks of which each is made anew."""
+Block = TypeVar("Block")
+
+
+class LazyBlocks(Sequence[Block], ABC):
+    """A sequence of blocks of which each is made anew."""
 
     @abstractmethod
-    def block(self, number: int) -> Rows:
+    def block(self, number: int) -> Block:
         """Make one block; its number is within the length."""
 
     @overload
-    def __getitem__(self, block: int) -> Rows: ...
+    def __getitem__(self, block: int) -> Block: ...
     @overload
-    def __getitem__(self, block: slice) -> Sequence[Rows]: ...
-    def __getitem__(self, block: int | slice) -> Rows | Sequence[Rows]:
+    def __getitem__(self, block: slice) -> Sequence[Block]: ...
+    def __getitem__(self, block: int | slice) -> Block | Sequence[Block]:
         if isinstance(block, slice):
             return [self[i] for i in range(*block.indices(len(self)))]
         if not 0 <= block < len(self):
@@ -31,7 +34,7 @@ class LazyBlocks(Sequence[Rows], ABC):
         return self.block(block)
 
 
-class EvidenceBlocks(LazyBlocks):
+class EvidenceBlocks(LazyBlocks[Rows]):
     """Row blocks of P that are computed anew whenever they are asked for.
 
     Parameters

@@ -7,6 +7,7 @@ a resumed run, an appended or a removed partition are exact.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,6 +20,9 @@ from scipy.linalg import blas
 from contexture.contexts.base import ConditionalRows, Rows
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
+
+TILE_BYTES = 32 * 2**20
+"""Size of a dense temporary of rows × context values."""
 
 
 @dataclass(frozen=True)
@@ -160,3 +164,20 @@ def unit_of(evidence: ConditionalRows) -> float:
     neighbours = getattr(plain, "k", None)
     masks = len(getattr(evidence, "masks", ((),)))
     return 1.0 if neighbours is None else 1.0 / (neighbours * masks)
+
+
+def masses(weights: FloatArray, rows: slice) -> FloatArray:
+    """P_X of some rows, in units in which equal weights are 1.
+
+    Sums of whole numbers then stay whole, and exact.
+    """
+    if weights.strides == (0,):
+        return np.ones(rows.stop - rows.start)
+    return np.asarray(weights[rows] * len(weights))
+
+
+def tiles(start: int, stop: int, m: int) -> Iterator[slice]:
+    """Cut rows so that a dense temporary of some rows × m context values stays small."""
+    step = max(1, TILE_BYTES // (8 * m))
+    for low in range(start, stop, step):
+        yield slice(low, min(low + step, stop))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
-from contexture.moments import Moments, unit_of
+from contexture.moments import Moments, masses, tiles, unit_of
 from contexture.score_jobs import Scoring
 from contexture.store.base import Store, array_of
 from contexture.store.columns import COLUMN_ROWS
@@ -24,9 +24,6 @@ from contexture.task_moments import TaskMoments, count_functions, task_columns
 
 WINDOW_BYTES = 32 * 2**20
 """Part of X and of the targets that is in memory at a time."""
-
-TILE_BYTES = 32 * 2**20
-"""Size of a dense temporary of rows × references."""
 
 
 def fit_draws(
@@ -75,13 +72,13 @@ def compute_moments(
     of_tasks = [[TaskMoments.zero(m, count_functions(t)) for t in described] for _ in evidence]
     weights = evidence[0].input_weights
     for first, last in _windows(evidence[0], start, stop, len(described)):
-        p = _mass(weights, first, last)
+        p = masses(weights, slice(first, last))
         targets = read_targets(store, features_key, slice(first, last)) if tasks_wanted else ()
         for draw, each in enumerate(evidence):
             windowed = within(each, first, last)
-            for low, high in _tiles(first, last, m):
-                rows = windowed.rows(low, high)
-                part = slice(low - first, high - first)
+            for tile in tiles(first, last, m):
+                rows = windowed.rows(tile.start, tile.stop)
+                part = slice(tile.start - first, tile.stop - first)
                 if rows_wanted:
                     found[draw] = found[draw].add(rows, p[part])
                 of_tasks[draw] = [
@@ -100,24 +97,11 @@ def _at(target: Target, rows: slice) -> Target:
     return replace(target, values=target.values[rows])
 
 
-def _mass(weights: np.ndarray[Any, Any], start: int, stop: int) -> np.ndarray[Any, Any]:
-    # Equal weights count 1 a row, so that sums are whole numbers and exact.
-    if weights.strides == (0,):
-        return np.ones(stop - start)
-    return np.asarray(weights[start:stop] * len(weights))
-
-
 def _windows(evidence: Any, start: int, stop: int, targets: int = 0) -> Iterator[tuple[int, int]]:
     D = int(getattr(evidence, "plain", evidence).X.shape[1])
     step = max(1, WINDOW_BYTES // (8 * (D + targets)))
     for first in range(start, stop, step):
         yield first, min(first + step, stop)
-
-
-def _tiles(start: int, stop: int, m: int) -> Iterator[tuple[int, int]]:
-    step = max(1, TILE_BYTES // (8 * m))
-    for low in range(start, stop, step):
-        yield low, min(low + step, stop)
 
 
 def score_moments(scoring: Scoring) -> str:
@@ -179,9 +163,9 @@ def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: 
     values = np.empty((stop - start, right.shape[1]))
     for first, last in _windows(evidence, start, stop):
         windowed = within(evidence, first, last)
-        for low, high in _tiles(first, last, evidence.shape[1]):
-            rows = windowed.rows(low, high)[:, kept]
-            values[low - start : high - start] = rows @ functions
+        for tile in tiles(first, last, evidence.shape[1]):
+            rows = windowed.rows(tile.start, tile.stop)[:, kept]
+            values[tile.start - start : tile.stop - start] = rows @ functions
     write_left(store, scoring.path, start, values)
     return start
 

@@ -13,7 +13,7 @@ import contexture
 from contexture.contexts import KINDS
 from contexture.errors import ConfigurationError, ContextureError
 from contexture.estimators.machine import Machine
-from contexture.estimators.plan import require_room
+from contexture.estimators.room import require_room
 from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
 from contexture.store.base import require_store

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from contexture.contexts.base import Context
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import require_room
+from contexture.estimators.room import require_room
 from contexture.jobs import searched
 from contexture.preflight import Preflight, preflight
 from contexture.readers import Reader

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import contexture as cx
-from contexture import streamed_jobs
+from contexture import moments, streamed_jobs
 from contexture.contexts import Context, Knn, MaskedKnn, Rbf
 from contexture.contexts.redraw import redrawn
 from contexture.jobs import fit_context
@@ -225,7 +225,7 @@ def test_windows_and_tiles_change_nothing(
     store, features = many_classes(tmp_path, rows, classes)
     whole = moments_of(store, features, "whole", context)
     monkeypatch.setattr(streamed_jobs, "WINDOW_BYTES", 8 * 3 * 70)
-    monkeypatch.setattr(streamed_jobs, "TILE_BYTES", 8 * 30 * 32)
+    monkeypatch.setattr(moments, "TILE_BYTES", 8 * 30 * 32)
     pieces = moments_of(store, features, "pieces", context)
     data = read_features(store, features)
     columns = task_columns(read_targets(store, features)[0]).toarray()
@@ -260,7 +260,7 @@ def test_memory_does_not_grow_with_rows_and_classes(
     store, features = many_classes(tmp_path, rows, classes)
     context = Knn(k=3, reference=30)
     monkeypatch.setattr(streamed_jobs, "WINDOW_BYTES", 2**20)
-    monkeypatch.setattr(streamed_jobs, "TILE_BYTES", 2**18)
+    monkeypatch.setattr(moments, "TILE_BYTES", 2**18)
     moments_of(store, features, "first", context)  # what is compiled and opened once
     evidence = fit_draws(store.url, features, context, 0, 2)
     tracemalloc.start()

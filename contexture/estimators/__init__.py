@@ -54,8 +54,7 @@ def operator_of(
     """
     _require_whole("seed", seed, 0)
     features = X if isinstance(X, Features) else Features.from_array(X)
-    _require_memory(context, features)
-    return ExpectationOperator.from_evidence(_evidence(context, features, seed))
+    return _held(context, _evidence(context, features, seed))
 
 
 def _evidence(context: Context, features: Features, seed: int) -> ConditionalRows:
@@ -68,13 +67,12 @@ def _evidence(context: Context, features: Features, seed: int) -> ConditionalRow
     return evidence
 
 
-def _require_memory(context: Context, features: Features) -> None:
-    n, D = features.shape
-    extent = context.extent(n, D)
-    needed, free = 8 * extent.nonzeros, psutil.virtual_memory().available
-    if extent.sparse or needed <= free:
-        return
-    whole = isinstance(context, Rbf) and not context.draws_references(n)
+def _held(context: Context, evidence: ConditionalRows) -> ExpectationOperator:
+    n, m = evidence.shape
+    needed, free = 8 * n * m, psutil.virtual_memory().available
+    if evidence.sparse or needed <= free:
+        return ExpectationOperator.from_evidence(evidence)
+    whole = isinstance(context, Rbf) and m == n
     raise TooLargeError(
         f"context '{context.label}' on {n:,} rows has a dense operator of {gibibytes(needed)}, and "
         f"{gibibytes(free)} of memory are free; give the context a 'reference' of a few thousand "
@@ -119,18 +117,16 @@ def decompose(
     """
     _check(rank, tolerance, seed)
     features = X if isinstance(X, Features) else Features.from_array(X)
-    n, D = features.shape
-    extent = context.extent(n, D)
-    route = choose_route(context, extent, rank, Estimation(), None)
-    if not extent.sparse and route in ("matrix-free", "moments"):
-        evidence = _evidence(context, features, seed)
+    evidence = _evidence(context, features, seed)
+    if not evidence.sparse:  # the extent of others may be in a file, which has been read
+        route = choose_route(context, context.extent(*features.shape), rank, Estimation(), None)
         if route == "moments":
             return streamed_spectrum(evidence, rank)
-        if isinstance(evidence, RbfRows):
+        if route == "matrix-free" and isinstance(evidence, RbfRows):
             return kernel_spectrum.kernel_spectrum(
                 evidence, rank, tolerance, seed, left_functions=True
             )
-    return decompose_operator(operator_of(features, context, seed), rank, tolerance, seed)
+    return decompose_operator(_held(context, evidence), rank, tolerance, seed)
 
 
 def decompose_operator(

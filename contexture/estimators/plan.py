@@ -1,7 +1,7 @@
 """Decide how a spectrum will be computed, and what that takes, before anything is computed.
 
 The figures are upper estimates from the shapes alone. A context that would not fit is refused
-here, with a sentence that says what would. The rule is `choose_route` (docs/scale.md).
+(`contexture.estimators.room`). The rule is `choose_route` (docs/scale.md).
 """
 
 from __future__ import annotations
@@ -10,11 +10,7 @@ import math
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
-from contexture.contexts.counts import Counts
-from contexture.contexts.graph import Graph
-from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.reference import ReferenceContext
-from contexture.errors import TooLargeError
 from contexture.estimators.draw_plan import (
     FEWEST_REFERENCES,
     MOST_DRAWS,
@@ -23,7 +19,7 @@ from contexture.estimators.draw_plan import (
     choose_draws,
     rule_of,
 )
-from contexture.estimators.machine import Machine, gibibytes
+from contexture.estimators.machine import Machine
 from contexture.estimators.options import DRAWS, Estimation, KernelRoute
 from contexture.estimators.preparation import evidence_bytes, order_bytes, search_bytes
 from contexture.estimators.routes import BLOCK_BYTES, Route, choose_route, costs_of
@@ -244,63 +240,3 @@ def _reference_error(context: Context, n: int, draws: int) -> float | None:
         return None
     # τ lies between 1 and 1 + β: a rule made for many references must not promise more.
     return min(1.0, rule_of(context.family).error(context.reference_size(n), draws))
-
-
-def require_room(plans: list[ContextPlan], machine: Machine) -> None:
-    """Refuse what would not fit.
-
-    Parameters
-    ----------
-    plans : list of ContextPlan
-    machine : Machine
-
-    Raises
-    ------
-    TooLargeError
-        Naming the first context that needs more memory than a worker has, or the disk space
-        that all need together.
-    """
-    room = machine.room
-    for plan in plans:
-        if plan.memory_bytes > room:
-            raise TooLargeError(
-                f"context '{plan.context}' on {plan.rows:,} rows needs about "
-                f"{gibibytes(plan.memory_bytes)} of memory on one worker, and beside what its "
-                f"process takes {gibibytes(room)} may be used; {_advice(plan, machine)}."
-            )
-    needed = sum(plan.disk_bytes for plan in plans)
-    if machine.disk is not None and needed > machine.disk:
-        raise TooLargeError(
-            f"the operators need up to {gibibytes(needed)} of disk, and "
-            f"{gibibytes(machine.disk)} are free where the store lies, or hold operators of it; "
-            "free some, or give 'store' another place."
-        )
-
-
-def _advice(plan: ContextPlan, machine: Machine) -> str:
-    enough = gibibytes(machine.memory_for(plan.memory_bytes))
-    more = f"or give the workers more memory, {enough} for each thread"
-    searched = plan.search_bytes > machine.room  # whatever the route
-    if isinstance(plan.resolved, Graph | Counts) and plan.rows_bytes > machine.room:
-        return (
-            f"give the workers more memory, {enough} for each thread: each of them holds the whole "
-            "matrix while its rows are computed"
-        )
-    dense = plan.nonzeros == plan.rows * plan.columns
-    if plan.route == "krylov" and not searched and not dense:
-        return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
-    if isinstance(plan.resolved, ReferenceContext):
-        if plan.columns < plan.rows:
-            return (
-                f"choose a 'reference' smaller than {plan.columns:,}, a smaller max_rank than "
-                f"{plan.rank}, {more}"
-            )
-        by_number = getattr(plan.resolved, "k", None) is not None
-        other = "with a 'fraction' instead of k " if by_number else ""
-        fewer = "choose fewer masks, " if searched and isinstance(plan.resolved, MaskedKnn) else ""
-        fraction = getattr(plan.resolved, "fraction", None)
-        rows = "a few thousand"
-        if fraction is not None and fraction < FEWEST_NEIGHBOURS / 2000:
-            rows = f"{math.ceil(FEWEST_NEIGHBOURS / fraction):,}"
-        return f"{fewer}give the context a 'reference' of {rows} rows {other}{more}"
-    return f"choose a smaller max_rank than {plan.rank}, {more}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from contexture.contexts.base import ConditionalRows, Rows
+from contexture.contexts.base import ConditionalRows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR
@@ -20,11 +20,8 @@ from contexture.estimators.group_influence import group_covariance, group_influe
 from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.estimators.routes import GROUPS
 from contexture.inputs import FloatArray
-from contexture.moments import Moments, unit_of
+from contexture.moments import Moments, masses, tiles, unit_of
 from contexture.spectrum import Spectrum, fix_signs, fix_signs_in_place
-
-TILE_BYTES = 32 * 2**20
-"""Size of some rows of P."""
 
 
 def moment_spectrum(
@@ -117,20 +114,12 @@ def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
     """
     n, m = evidence.shape
     edges = np.unique(np.linspace(0, n, GROUPS + 1).astype(int)).tolist()
-    # Equal weights count 1 a row, so that sums of whole numbers are exact.
-    equal, weights = evidence.input_weights.strides == (0,), evidence.input_weights
-    step = max(1, TILE_BYTES // (8 * m))
-
-    def tiles(first: int, last: int) -> Iterator[tuple[slice, Rows]]:
-        for start in range(first, last, step):
-            rows = slice(start, min(start + step, last))
-            yield rows, evidence.rows(rows.start, rows.stop)
+    weights = evidence.input_weights
 
     def moments(first: int, last: int) -> Moments:
         found = Moments.zero(m, unit_of(evidence))
-        for rows, P in tiles(first, last):
-            p = np.ones(P.shape[0]) if equal else weights[rows] * n
-            found = found.add(P, p)
+        for rows in tiles(first, last, m):
+            found = found.add(evidence.rows(rows.start, rows.stop), masses(weights, rows))
         return found
 
     total = moments(0, n)
@@ -138,8 +127,8 @@ def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
     spectrum = moment_spectrum(total, rank, groups, evidence.context_values, weights)
     kept = np.flatnonzero(total.context_weights > 0)
     left = np.empty((n, spectrum.right.shape[1]))
-    for rows, P in tiles(0, n):
-        left[rows] = spectrum.extend(P[:, kept])
+    for rows in tiles(0, n, m):
+        left[rows] = spectrum.extend(evidence.rows(rows.start, rows.stop)[:, kept])
     right = spectrum.right.copy()
     fix_signs_in_place(left, right)
     return replace(spectrum, left=left, right=right)

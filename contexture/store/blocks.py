@@ -15,7 +15,7 @@ from contexture.store.base import array_of, attributes_of
 
 
 @dataclass(frozen=True)
-class StoredBlocks(LazyBlocks):
+class StoredBlocks(LazyBlocks[Rows]):
     """Row blocks of P in Zarr, without the columns that nobody chose.
 
     Parameters

@@ -7,7 +7,7 @@ rows of an operator. Nothing here grows with the number of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,7 @@ import zarr
 from contexture.contexts.base import ConditionalRows
 from contexture.corpus import Target
 from contexture.errors import StoreError
+from contexture.lazy import LazyBlocks
 from contexture.moments import Moments, unit_of
 from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.naming import as_labels, plain
@@ -240,7 +241,7 @@ class StoredMoments:
         return _TaskBlocks(group, target, draw)
 
 
-class _TaskBlocks(Sequence[TaskMoments]):
+class _TaskBlocks(LazyBlocks[TaskMoments]):
     """Moments of a target: all blocks at once would be large where it has many classes."""
 
     def __init__(self, group: zarr.Group, target: int, draw: int) -> None:
@@ -251,14 +252,7 @@ class _TaskBlocks(Sequence[TaskMoments]):
     def __len__(self) -> int:
         return len(self._total)
 
-    @overload
-    def __getitem__(self, block: int) -> TaskMoments: ...
-    @overload
-    def __getitem__(self, block: slice) -> Sequence[TaskMoments]: ...
-    def __getitem__(self, block: int | slice) -> TaskMoments | Sequence[TaskMoments]:
-        if isinstance(block, slice):
-            return [self[i] for i in range(*block.indices(len(self)))]
-        if not 0 <= block < len(self):
-            raise IndexError(block)
-        cross = np.asarray(self._cross[self._draw, block])
-        return TaskMoments(cross, self._total[block], self._square[block])
+    def block(self, number: int) -> TaskMoments:
+        """Read the moments of one block."""
+        cross = np.asarray(self._cross[self._draw, number])
+        return TaskMoments(cross, self._total[number], self._square[number])

@@ -10,9 +10,10 @@ import pytest
 
 import contexture as cx
 from contexture import estimators as module
+from contexture import moments
 from contexture.contexts import Knn, MaskedRbf, Rbf
 from contexture.errors import TooLargeError
-from contexture.estimators import routes, streamed
+from contexture.estimators import routes
 from contexture.estimators.streamed import streamed_spectrum
 
 Memory = namedtuple("Memory", "available")
@@ -33,7 +34,7 @@ def inputs(n: int, weighted: bool = False) -> cx.Features:
 def test_rows_that_stream_by_give_what_the_whole_matrix_gives(
     context: cx.contexts.Context, weighted: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streamed, "TILE_BYTES", 8 * 60 * 37)
+    monkeypatch.setattr(moments, "TILE_BYTES", 8 * 60 * 37)
     data = inputs(700, weighted)
     expected = cx.decompose_operator(cx.operator_of(data, context), 30, route="exact")
     found = streamed_spectrum(context.fit(data, 0), 30)
@@ -54,7 +55,7 @@ def test_dense_operators_over_many_rows_stream_by(monkeypatch: pytest.MonkeyPatc
     exact = cx.decompose(data, context, 20)
     assert exact.method.startswith("exact")
     monkeypatch.setattr(routes, "MOMENT_ROWS", 3000)
-    monkeypatch.setattr(streamed, "TILE_BYTES", 2**18)
+    monkeypatch.setattr(moments, "TILE_BYTES", 2**18)
     tracemalloc.start()
     found = cx.decompose(data, context, 20)
     peak = tracemalloc.get_traced_memory()[1]

@@ -8,7 +8,8 @@ from contexture.contexts import Rbf
 from contexture.errors import TooLargeError
 from contexture.estimators.machine import BASE_BYTES, MEMORY_SHARE, Machine, gibibytes
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import plan_context, require_room
+from contexture.estimators.plan import plan_context
+from contexture.estimators.room import require_room
 
 MIB = 2**20
 

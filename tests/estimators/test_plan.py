@@ -19,9 +19,9 @@ from contexture.estimators.plan import (
     SHRINK_ROWS,
     ContextPlan,
     plan_context,
-    require_room,
 )
 from contexture.estimators.preparation import evidence_bytes
+from contexture.estimators.room import require_room
 from contexture.estimators.routes import (
     BASIS_BYTES,
     DENSE_SIDE,

@@ -10,8 +10,9 @@ from contexture.contexts.neighbours import EXACT_UP_TO
 from contexture.errors import TooLargeError
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import ContextPlan, plan_context, require_room
+from contexture.estimators.plan import ContextPlan, plan_context
 from contexture.estimators.preparation import known_before, order_bytes, search_bytes
+from contexture.estimators.room import require_room
 
 GIB = 2**30
 N = 10**6

@@ -8,7 +8,8 @@ from contexture.contexts import Context, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.errors import TooLargeError
 from contexture.estimators.machine import BASE_BYTES, Machine, gibibytes
 from contexture.estimators.options import Estimation
-from contexture.estimators.plan import ContextPlan, plan_context, require_room
+from contexture.estimators.plan import ContextPlan, plan_context
+from contexture.estimators.room import require_room
 
 GIB = 2**30
 EVERYTHING = Rbf(gamma=1, reference="all")
