@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from contexture.contexts.rbf import RbfRows
 from contexture.errors import EvidenceError
 from contexture.estimators import decompose_operator
 from contexture.estimators.distributed import DistributedProducts
+from contexture.estimators.kernel_cluster import ClusterKernelProducts
+from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_spectrum import kernel_spectrum
 from contexture.estimators.options import KernelRoute, Route
 from contexture.estimators.products import Products
@@ -183,19 +186,21 @@ def score_kernel(scoring: Scoring) -> str:
         raise EvidenceError(
             f"context '{scoring.context.label}' is no kernel; choose another route."
         )
-    spectrum = kernel_spectrum(
-        evidence,
-        scoring.max_rank,
-        scoring.tolerance,
-        scoring.seed,
-        memory=scoring.memory,
-        functions=scoring.rank_kept,
-        left_functions=scoring.left_functions,
-        progress=telling(scoring.stage),
-        route=scoring.kernel,
-        threads=scoring.threads,
-        workspace=scoring.workspace,
-    )
+    with _kernel_products() as products:
+        spectrum = kernel_spectrum(
+            evidence,
+            scoring.max_rank,
+            scoring.tolerance,
+            scoring.seed,
+            memory=scoring.memory,
+            functions=scoring.rank_kept,
+            left_functions=scoring.left_functions,
+            progress=telling(scoring.stage),
+            route=scoring.kernel,
+            threads=scoring.threads,
+            workspace=scoring.workspace,
+            products=products,
+        )
     operator = ExpectationOperator(
         EvidenceBlocks(evidence),
         spectrum.input_weights,
@@ -204,6 +209,27 @@ def score_kernel(scoring: Scoring) -> str:
     )
     sampled = sampled_association(spectrum.context_weights, evidence, features.X, scoring.seed)
     return _score(scoring, operator, spectrum, evidence.details, sampled)
+
+
+@contextmanager
+def _kernel_products() -> Iterator[Callable[..., KernelProducts]]:
+    """Tiles of a kernel: of this worker, or of all, where they are on several machines.
+
+    On one machine, the threads that this job may use are all that there are.
+    """
+    try:
+        distributed.get_worker()
+    except ValueError:
+        yield KernelProducts
+        return
+    client = distributed.get_client()
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    if len({worker["host"] for worker in workers}) < 2:
+        yield KernelProducts
+        return
+    # This thread only waits and does dense algebra: its place is free for a share of the tiles.
+    with distributed.worker_client() as client:
+        yield partial(ClusterKernelProducts, client)
 
 
 def _score(

@@ -110,10 +110,10 @@ class Holders:
         return self._keys[dtype]
 
     def _load(self, key: Key, number: int, worker: str) -> distributed.Future[Any]:
+        if self._source is None or self._source.status in ("cancelled", "error"):
+            self._source = self._jobs.keep(self._blocks)
         # Dask warns of large tasks. The scheduler keeps these, on purpose, to load again.
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
-            if self._source is None or self._source.status in ("cancelled", "error"):
-                self._source = self._jobs.submit(block_jobs.open_source, self._blocks)
             return self._jobs.submit(
                 block_jobs.load_group, self._source, *self._layout.group(number), key,
                 worker=worker,

@@ -107,9 +107,9 @@ def stack(pieces: Sequence[Rows]) -> Rows:
     return np.concatenate(pieces)
 
 
-def open_source(source: Sequence[Rows]) -> Sequence[Rows]:
-    """Bring the blocks, or the way to them, to the workers; lost with one, it is sent again."""
-    return source
+def handed_on(thing: object) -> object:
+    """Bring blocks, the way to them, or coordinates to the workers; see `Jobs.keep`."""
+    return thing
 
 
 def load_group(
@@ -150,10 +150,14 @@ def sums_of(
     dict of (int, int) to ndarray of shape (m, w)
     """
     by_number = dict(zip(numbers, groups, strict=True))
-    return {
-        node: _sum(node, lambda number: _product(kind, vectors, by_number[number]))
-        for node in _cover((0, total), set(by_number))
-    }
+    return tree_sums(total, numbers, lambda number: _product(kind, vectors, by_number[number]))
+
+
+def tree_sums(
+    total: int, numbers: Sequence[int], leaf: Callable[[int], Floats]
+) -> dict[Node, Floats]:
+    """Add up what each of these groups gives, as far as the tree lets us; see `add_sums`."""
+    return {node: _sum(node, leaf) for node in _cover((0, total), set(numbers))}
 
 
 def add_sums(total: int, *sums: dict[Node, Floats]) -> dict[Node, Floats]:

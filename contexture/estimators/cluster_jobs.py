@@ -9,11 +9,14 @@ from concurrent.futures import CancelledError
 from math import inf
 from typing import Any, TypeVar
 
+import dask.config
 import distributed
+import numpy as np
 from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 
 from contexture.errors import ClusterError
+from contexture.estimators.block_jobs import add_sums, handed_on
 from contexture.inputs import Floats
 
 REPEATS = 20
@@ -24,6 +27,9 @@ POLL = 1.0
 
 TRANSFER = 120.0
 """Seconds that a result may be on its way before we look whether there still are workers."""
+
+MOST_SUMS = 4
+"""Sums that this process takes in; more are added on the workers first."""
 
 Progress = Callable[[str, int, int], None]
 """Hears of a stage ("load", "gram", "other", "components") how many groups of how many are done."""
@@ -96,6 +102,40 @@ class Jobs:
             job, *arguments, pure=False, retries=2, **where
         )
         return started
+
+    def slots(self, total: int) -> list[tuple[str, list[int]]]:
+        """Share out so many groups, to one job a thread: addresses of workers, and groups."""
+        slots = [worker for worker, count in self.threads().items() for _ in range(count)]
+        parts = np.array_split(np.arange(total), min(total, len(slots)))
+        return [(worker, part.tolist()) for worker, part in zip(slots, parts, strict=False)]
+
+    def keep(self, thing: object) -> distributed.Future[Any]:
+        """Bring something to the workers; if it is lost with one, the scheduler sends it again."""
+        # Dask warns of large tasks, which the scheduler keeps here on purpose.
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1TB"}):
+            return self.submit(handed_on, thing)
+
+    def total(
+        self,
+        jobs: Sequence[distributed.Future[Any]],
+        total: int,
+        heard: Callable[[int, int], None],
+    ) -> Floats:
+        """Add up what jobs give, along the tree of `block_jobs`.
+
+        Parameters
+        ----------
+        jobs : sequence of Future
+            Of dictionaries of nodes.
+        total : int
+            Number of groups.
+        heard : callable
+            Is told how many jobs of how many have ended.
+        """
+        while len(jobs) > MOST_SUMS:
+            jobs = [self.submit(add_sums, total, *jobs[i : i + 2]) for i in range(0, len(jobs), 2)]
+        self.wait(jobs, lambda done: heard(done, len(jobs)))
+        return add_sums(total, *(self.result(job) for job in jobs))[0, total]
 
     def send(self, vectors: Floats) -> distributed.Future[Any]:
         """Send vectors to one worker, from which the others get them; they are lost with it."""

@@ -23,16 +23,13 @@ from contexture.estimators.components import NO_COLUMN, join, labels
 from contexture.inputs import Floats, IntArray
 from contexture.operator import ExpectationOperator
 
-MOST_SUMS = 4
-"""Sums of m × w that this process takes in; more are added on the workers first."""
-
 
 class DistributedProducts:
     """`products.Products` of an operator whose blocks are on the workers of a cluster.
 
-    For one operator and number of groups, the results have the same bits on any number of
-    workers, whichever of them die meanwhile. Where n < m a product with G = M Mᵀ goes over the
-    blocks twice, and ``other`` gives Mᵀ V in one piece.
+    For one operator, number of groups and way to hold them, the results have the same bits on any
+    number of workers, whichever of them die meanwhile. Where n < m a product with G = M Mᵀ goes
+    over the blocks twice, and ``other`` gives Mᵀ V in one piece.
 
     Parameters
     ----------
@@ -156,16 +153,9 @@ class DistributedProducts:
                 )
                 for worker, numbers in shares
             ]  # fmt: skip
-            while len(jobs) > MOST_SUMS:
-                jobs = [
-                    self._jobs.submit(block_jobs.add_sums, total, *jobs[i : i + 2])
-                    for i in range(0, len(jobs), 2)
-                ]
-            self._jobs.wait(
-                jobs, lambda done: self._progress("gram", done * total // len(jobs), total)
+            return self._jobs.total(
+                jobs, total, lambda done, of: self._progress("gram", done * total // of, total)
             )
-            sums = [self._jobs.result(job) for job in jobs]
-            return block_jobs.add_sums(total, *sums)[0, total]
 
         return self._jobs.persist(attempt)
 

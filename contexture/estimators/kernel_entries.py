@@ -18,7 +18,7 @@ import numpy.typing as npt
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
 from contexture.estimators.crew import blas_threads
-from contexture.estimators.kernel_marginals import kernel_marginals
+from contexture.estimators.kernel_marginals import KernelMarginals, marginal_sums
 from contexture.estimators.kernel_strips import STRIP_BYTES, Progress, cached_rows, strip_rows
 from contexture.inputs import FloatArray, Floats
 
@@ -78,9 +78,7 @@ class KernelEntries:
         self._X = np.column_stack([X, -half_inputs, np.ones(n)])
         self._R = np.column_stack([R, np.ones(m), -half_references])
         height = min(cached_rows(m), strip_rows(strip_bytes, 8 * m))
-        self.marginals = kernel_marginals(
-            self._X, self._R, self.input_weights, height, self.threads, progress
-        )
+        self.marginals = KernelMarginals.of(*self._marginal_sums(height))
         weights = self.marginals.context_weights
         self.kept = np.flatnonzero(weights > np.finfo(np.float64).tiny)
         self.context_weights = weights[self.kept]
@@ -92,6 +90,11 @@ class KernelEntries:
         self._R = self._R[self.kept]
         self._X[:, -2] += self._log_rows
         self._R[:, -1] += self._log_columns
+
+    def _marginal_sums(self, height: int) -> tuple[FloatArray, FloatArray]:
+        """Go over all rows, ``height`` of them at a time."""
+        p = self.input_weights
+        return marginal_sums(self._X, self._R, p, height, self.threads, self.progress)
 
     @property
     def shape(self) -> tuple[int, int]:

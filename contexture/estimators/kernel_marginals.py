@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -28,16 +29,24 @@ class KernelMarginals:
     context_weights: FloatArray
     total_association: float
 
+    @classmethod
+    def of(cls, log_sums: FloatArray, sums: FloatArray) -> Self:
+        """Conclude from the sums of all rows; see `marginal_sums`."""
+        weights, squares = sums
+        chosen = weights > 0
+        total = float(np.sum(squares[chosen] / weights[chosen])) - 1.0
+        return cls(log_sums, weights, max(0.0, total))
 
-def kernel_marginals(
+
+def marginal_sums(
     X: FloatArray,
     R: FloatArray,
     input_weights: FloatArray,
     height: int,
     threads: int = 1,
     progress: Progress | None = None,
-) -> KernelMarginals:
-    """Log row sums, p_A and the total association of exp(x·r), in float64.
+) -> tuple[FloatArray, FloatArray]:
+    """Log row sums of exp(x·r), and what some rows add to p_A and to Σ_i p_X(i) P_ij², in float64.
 
     Parameters
     ----------
@@ -53,12 +62,15 @@ def kernel_marginals(
         Strips at a time.
     progress : callable, optional
         Called with the rows done and the rows in all.
+
+    Returns
+    -------
+    ndarray of shape (n,), ndarray of shape (2, m)
     """
     n, m = len(X), len(R)
     across = np.ascontiguousarray(R.T)
     log_sums = np.empty(n)
-    first = [np.zeros(m) for _ in range(threads)]
-    second = [np.zeros(m) for _ in range(threads)]
+    sums = [np.zeros((2, m)) for _ in range(threads)]
     held = [np.empty((height, m)) for _ in range(threads)]
 
     def add(rows: slice, own: int) -> None:
@@ -68,16 +80,13 @@ def kernel_marginals(
         top = strip.max(axis=1)
         strip -= top[:, None]
         np.exp(strip, out=strip)
-        sums = strip.sum(axis=1)
-        log_sums[rows] = top + np.log(sums)
+        mass = strip.sum(axis=1)
+        log_sums[rows] = top + np.log(mass)
         p = input_weights[rows]
-        first[own] += (p / sums) @ strip
+        sums[own][0] += (p / mass) @ strip
         np.square(strip, out=strip)
-        second[own] += (p / sums**2) @ strip
+        sums[own][1] += (p / mass**2) @ strip
 
     for _ in in_threads(add, n, height, threads, progress):
         pass
-    weights, squares = np.sum(first, axis=0), np.sum(second, axis=0)
-    chosen = weights > 0
-    total = float(np.sum(squares[chosen] / weights[chosen])) - 1.0
-    return KernelMarginals(log_sums, weights, max(0.0, total))
+    return log_sums, np.sum(sums, axis=0)

@@ -18,8 +18,8 @@ from contexture.estimators.kernel_entries import KernelEntries
 from contexture.estimators.kernel_strips import (
     Progress,
     Result,
-    add_transposed,
     exponential_strips,
+    gram_of_strips,
     sum_of,
 )
 from contexture.estimators.kernel_tiles import SymmetricTiles
@@ -51,10 +51,10 @@ class KernelProducts(KernelEntries):
 
     def gram(self, V: Floats) -> Floats:
         """G V for V of shape (min(n, m), w): Mᵀ(M V) if m <= n, else M(Mᵀ V); one pass."""
+        self.passes += 1
         if V.dtype == np.float32 and self._symmetric is not None:
-            self.passes += 1
             return self._symmetric.gram(V, self._in_strip, self.progress)
-        return self._there_and_back(V, self._walk)
+        return self._gram_of(V, *self._sides, self.progress)
 
     def other(self, V: Floats) -> Iterator[tuple[slice, Floats]]:
         """Rows of M V if m <= n, of Mᵀ V else, for V of shape (min(n, m), w); one pass."""
@@ -63,9 +63,7 @@ class KernelProducts(KernelEntries):
     def sampled_gram(self, V: Floats, rows: IntArray) -> Floats:
         """Compute the share of some inputs (context values if n < m) in G V: not a whole pass."""
         along, across = self._sides
-        return self._there_and_back(
-            V, lambda work, dtype: self._strips(work, dtype, along[rows], across)
-        )
+        return self._gram_of(V, along[rows], across)
 
     def expectations(
         self, functions: Floats, rows: IntArray
@@ -118,25 +116,22 @@ class KernelProducts(KernelEntries):
 
     @cached_property
     def _symmetric(self) -> SymmetricTiles | None:
+        return self._tiles(self.threads)
+
+    def _tiles(self, threads: int) -> SymmetricTiles | None:
         """Tiles that serve twice, if the context values are the inputs, in their order."""
         X, R = self._X[:, :-2], self._R[:, :-2]
         if not np.array_equal(X, R):
             return None
-        tiles = SymmetricTiles(X, self._log_rows, self._log_columns, self.threads)
+        tiles = SymmetricTiles(X, self._log_rows, self._log_columns, threads)
         return tiles if tiles.possible else None
 
-    def _there_and_back(self, V: Floats, walk: Callable[..., Iterator[None]]) -> Floats:
-        """Add up Sᵀ(S V) over strips S, those of every thread to a sum of its own."""
-        V = np.asfortranarray(V)  # as oneDNN has it anyway
-        sums: list[Floats] = [np.zeros(V.shape[::-1], V.dtype) for _ in range(self.threads)]
-
-        def add(strip: Floats, rows: slice, own: int) -> None:
-            del rows
-            add_transposed(sums[own], strip, self._in_strip(strip, V), self._in_strip)
-
-        for _ in walk(add, V.dtype):
-            pass
-        return sum_of(sums).T
+    def _gram_of(
+        self, V: Floats, along: FloatArray, across: FloatArray, progress: Progress | None = None
+    ) -> Floats:
+        return gram_of_strips(
+            V, along, across, self.strip_bytes, self.threads, self._in_strip, progress
+        )
 
     def _walk(self, work: Callable[[Floats, slice, int], Result], dtype: Any) -> Iterator[Result]:
         """Compute the strips of M (of Mᵀ if n < m) and hand them to ``work``, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -52,6 +53,7 @@ def kernel_spectrum(
     route: Route = "auto",
     threads: int | None = None,
     workspace: Path | None = None,
+    products: Callable[..., KernelProducts] = KernelProducts,
 ) -> Spectrum:
     """Decompose an RBF context; nothing of size n × m is held.
 
@@ -83,6 +85,8 @@ def kernel_spectrum(
     workspace : Path, optional
         Folder for the basis of a truncated operator, where there is no memory for it; the one for
         temporary files by default.
+    products : callable
+        `KernelProducts`, or gives something like it that works elsewhere.
 
     Returns
     -------
@@ -99,9 +103,9 @@ def kernel_spectrum(
     """
     side = min(evidence.shape)
     told = ColumnProgress(progress, expected_columns(min(rank, side)), BLOCK)
-    products = KernelProducts(evidence, threads, progress=told.rows)
+    kernel = products(evidence, threads, progress=told.rows)
     told.blocks(0, np.inf)
-    n, m = products.shape
+    n, m = kernel.shape
     side = min(n, m)
     if side < 2:
         raise InputError(
@@ -110,7 +114,7 @@ def kernel_spectrum(
     wanted = min(rank, side - 1)
     half = None if memory is None else memory // 2  # of a sparse operator, and of its basis
     if route == "auto" and side > GRAM_SIDE:
-        plan = plan_truncation(products, tolerance / 2, seed, half)
+        plan = plan_truncation(kernel, tolerance / 2, seed, half)
         logger.debug("%.1e of the weights are above %.0e of the mean", plan.density, plan.share)
         route = "truncated" if plan.possible else route
     if route == "truncated":
@@ -122,16 +126,16 @@ def kernel_spectrum(
             workspace=workspace,
             progress=progress,
         )
-        return truncated_spectrum(products, wanted, settings, functions, left_functions)
-    trivial = np.sqrt(products.context_weights if m <= n else products.input_weights)
+        return truncated_spectrum(kernel, wanted, settings, functions, left_functions)
+    trivial = np.sqrt(kernel.context_weights if m <= n else kernel.input_weights)
     if route == "gram" or (route == "auto" and (side <= GRAM_SIDE or wanted > side // 3)):
-        pairs, method = _by_gram(products, trivial, wanted), "tiles: Gram matrix in float64"
+        pairs, method = _by_gram(kernel, trivial, wanted), "tiles: Gram matrix in float64"
         rounding = NOISE_FLOOR
     else:
         pairs, rounding, method = _by_lanczos(
-            products, trivial, wanted, tolerance, seed, memory, route, told
+            kernel, trivial, wanted, tolerance, seed, memory, route, told
         )
-    return _spectrum(products, pairs, rounding, method, functions, left_functions, seed)
+    return _spectrum(kernel, pairs, rounding, method, functions, left_functions, seed)
 
 
 def _by_gram(products: KernelProducts, trivial: FloatArray, wanted: int) -> TopPairs:

@@ -124,6 +124,45 @@ def exponential_strips(
     yield from in_threads(fill, len(along), height, threads, progress)
 
 
+def gram_of_strips(
+    V: Floats,
+    along: FloatArray,
+    across: FloatArray,
+    strip_bytes: int,
+    threads: int,
+    multiply: Multiply,
+    progress: Progress | None = None,
+) -> Floats:
+    """Sᵀ(S V) of S = exp(along · across), strip by strip.
+
+    Every thread has a sum of its own; they are added up in one order.
+
+    Parameters
+    ----------
+    V : ndarray of shape (c, w)
+        Float32 or float64, as are the strips.
+    along, across, strip_bytes, threads, progress
+        See `exponential_strips`.
+    multiply : callable
+        (A, B) ↦ A B, called in every thread.
+
+    Returns
+    -------
+    ndarray of shape (c, w)
+        The transpose of a C-ordered one.
+    """
+    V = np.asfortranarray(V)  # as oneDNN has it anyway
+    sums: list[Floats] = [np.zeros(V.shape[::-1], V.dtype) for _ in range(threads)]
+
+    def add(strip: Floats, rows: slice, own: int) -> None:
+        del rows
+        add_transposed(sums[own], strip, multiply(strip, V), multiply)
+
+    for _ in exponential_strips(add, along, across, V.dtype, strip_bytes, threads, progress):
+        pass
+    return sum_of(sums).T
+
+
 def strip_rows(strip_bytes: int, row_bytes: int) -> int:
     """Rows of a strip, within the memory and within what products are fast with."""
     return int(np.clip(strip_bytes // row_bytes, _LEAST_ROWS, _STRIP_ROWS))

@@ -11,6 +11,9 @@ take as many exponentials, but goes to memory and back in between.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 
 from contexture.estimators.kernel_exponentials import LOG2_E, gaussians, raise_products
@@ -61,6 +64,8 @@ class SymmetricTiles:
         Whether float32 has room for the scales.
     blocks : list of slice
         Rows of the tiles.
+    tiles : list of (int, int)
+        The blocks whose rows and columns each has: the upper triangle.
     """
 
     def __init__(
@@ -80,9 +85,15 @@ class SymmetricTiles:
         edges = [n * k // number for k in range(number + 1)]
         self._edge = -(-n // number)
         self.blocks = [slice(*pair) for pair in zip(edges[:-1], edges[1:], strict=True)]
-        self._tiles = [(i, j) for i in range(number) for j in range(i, number)]
+        self.tiles = [(i, j) for i in range(number) for j in range(i, number)]
 
-    def gram(self, V: Floats, multiply: Multiply, progress: Progress | None = None) -> Floats:
+    def gram(
+        self,
+        V: Floats,
+        multiply: Multiply,
+        progress: Progress | None = None,
+        product: Callable[[Floats, Progress | None], Floats] | None = None,
+    ) -> Floats:
         """MᵀM V.
 
         Parameters
@@ -93,21 +104,34 @@ class SymmetricTiles:
             (A, B) ↦ A B, called in every thread.
         progress : callable, optional
             Called with the rows done and the rows in all, as if there were one pass.
+        product : callable, optional
+            (V, progress) ↦ K V, in place of `product`.
         """
+        if product is None:
+            product = partial(self.product, multiply)
         halves = [None if progress is None else _half(progress, len(V), k) for k in (0, 1)]
         # Scales in float32 would be those of an operator a little off: more than its rounding.
         scaled = np.empty(V.shape, np.float32)
         np.multiply(V, self._columns, out=scaled, casting="same_kind")
-        result = self._product(scaled, multiply, halves[0])
+        result = product(scaled, halves[0])
         np.multiply(result, np.square(self._rows), out=scaled, casting="same_kind")
-        result = self._product(scaled, multiply, halves[1])
+        result = product(scaled, halves[1])
         return np.multiply(result, self._columns, out=result, casting="same_kind")
 
-    def _product(self, V: Floats, multiply: Multiply, progress: Progress | None) -> Floats:
-        """K V. Every thread has a sum of its own; they are added up in one order."""
-        each, edge = range(self._threads), self._edge
+    def product(
+        self,
+        multiply: Multiply,
+        V: Floats,
+        progress: Progress | None = None,
+        tiles: slice = slice(None),
+    ) -> Floats:
+        """K V, or what some of the `tiles` add to it.
+
+        Every thread has a sum of its own; they are added up in one order.
+        """
+        each, edge, wanted = range(self._threads), self._edge, self.tiles[tiles]
         sums = [np.zeros_like(V) for _ in each]
-        tiles = [np.empty(edge * edge, np.float32) for _ in each]
+        rooms = [np.empty(edge * edge, np.float32) for _ in each]
         exponents = [np.empty(_PIECE * edge) for _ in each]
         products = [np.empty((edge, V.shape[1]), np.float32) for _ in each]
 
@@ -118,14 +142,14 @@ class SymmetricTiles:
                 total += multiply(A, B)
 
         def work(turn: slice, own: int) -> None:
-            for i, j in self._tiles[turn]:
+            for i, j in wanted[turn]:
                 rows, columns = self.blocks[i], self.blocks[j]
-                tile = self._tile(rows, columns, tiles[own], exponents[own])
+                tile = self._tile(rows, columns, rooms[own], exponents[own])
                 add(sums[own][rows], tile, V[columns], own)
                 if i != j:
                     add(sums[own][columns], tile.T, V[rows], own)
 
-        for _ in in_threads(work, len(self._tiles), _TURN, self._threads, progress):
+        for _ in in_threads(work, len(wanted), _TURN, self._threads, progress):
             pass
         return sum_of(sums)
 
