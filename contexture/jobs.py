@@ -11,6 +11,7 @@ import numpy as np
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.knn import Knn
 from contexture.contexts.masked import MaskedKnn
+from contexture.errors import ContextError
 from contexture.inputs import Features
 from contexture.order import Order, in_order
 from contexture.store.base import Store
@@ -96,6 +97,11 @@ def fit_context(
         Key of neighbours; the rows come in their order.
     operator_key : str, optional
         Of an operator that is laid out; the rows come in its order.
+
+    Raises
+    ------
+    ContextError
+        If the file of the context is another than when the key was made.
     """
     store = Store(url)
     features = read_features(store, features_key)
@@ -105,7 +111,18 @@ def fit_context(
     else:
         positions, details, order = read_neighbours(store, found)
         evidence = context.fit_found(features, positions, details, seed)
+    if operator_key is not None:
+        _require_unchanged(context, features, seed, operator_key)
     return evidence if order is None else in_order(evidence, order)
+
+
+def _require_unchanged(context: Context, features: Features, seed: int, operator_key: str) -> None:
+    """Refuse a file that changed; looked at after it was read, so that what was read is meant."""
+    if context.data_fingerprint() and not operator_key.startswith(context.identity(features, seed)):
+        raise ContextError(
+            f"context '{context.label}': its file changed while it was being read; let it be "
+            "written first, and run the audit again."
+        )
 
 
 def telling(stage: str) -> Callable[[int, int], None] | None:

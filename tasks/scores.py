@@ -40,12 +40,15 @@ def score_context(
     tasks_key = targets_key(store, features_key)
     described = {
         **settings, "route": plan.route, "left_functions": plan.left_functions,
-        "features": features_key, "targets": tasks_key,
+        "targets": tasks_key,
     }  # fmt: skip
     if plan.kernel != "auto":
         described["kernel"] = plan.kernel
     key = result_key(operator_key, described)
-    description = {"description": plan.resolved.model_dump(mode="json")}
+    # Names, numbers and weights are in the key of the operator; the rest is how they were read.
+    description = {
+        "description": plan.resolved.model_dump(mode="json"), "features": features_key,
+    }  # fmt: skip
     if not force and reuse_context(store, run, plan.context, key, description):
         tell(stage, 1, 1)
         return f"runs/{run}/contexts/{plan.context}"

@@ -14,6 +14,7 @@ import pytest
 import contexture as cx
 from contexture.contexts import Context, Graph, Knn
 from contexture.contexts.knn import KnnFields
+from contexture.errors import ContextError
 from contexture.jobs import compute_block, find_neighbours, find_order, fit_context
 from contexture.order import OrderedRows, in_order
 from contexture.score_jobs import Scoring, compute_scores
@@ -99,7 +100,8 @@ def test_scores_are_the_same_with_an_order_on_one_worker_and_on_two(
     for context in (knn, graph):
         found = {}
         for ordered, workers in ((False, None), (True, client if context is graph else None)):
-            key = f"{context.kind}-{ordered}"
+            identity = context.identity(read_features(store, features), 0)
+            key = f"{identity}-{ordered}"
             stored(store, features, context, key, ordered)
             named = context.model_copy(update={"name": key})
             scoring = Scoring(
@@ -122,6 +124,26 @@ def test_scores_are_the_same_with_an_order_on_one_worker_and_on_two(
         for name in ("left", "right", "standard_error"):
             np.testing.assert_allclose(other[name], data[name], rtol=0, atol=1e-4)
         assert float(of_task["compatibility"]) == pytest.approx(float(task["compatibility"]))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    place: tuple[Store, str, str, Path], tmp_path: Path
+) -> None:
+    """Under the key of the old content there must be nothing of the new one."""
+    store, key, _, folder = place
+    edges = tmp_path / "edges.csv"
+    edges.write_bytes((folder / "edges.csv").read_bytes())
+    graph = Graph(path=str(edges))
+    operator = f"{graph.identity(read_features(store, key), 0)}-300"
+    fit_context(store.url, key, graph, 0, None, operator)
+    frame = pd.read_csv(edges)
+    frame.iloc[::-1].to_csv(edges, index=False)
+    with pytest.raises(ContextError) as caught:
+        fit_context(store.url, key, graph, 0, None, operator)
+    assert str(caught.value) == (
+        "context 'graph-edges': its file changed while it was being read; let it be written "
+        "first, and run the audit again."
+    )
 
 
 def test_neighbours_found_before_there_was_an_order_are_not_searched_again(

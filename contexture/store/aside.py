@@ -59,12 +59,28 @@ def _machine() -> str:
     Containers that share a store may have equal numbers for different processes, and so may a
     machine before and after it was started anew.
     """
+    if not (boot() and namespace()):
+        return ""
+    return hashlib.sha256(f"{boot()}{namespace()}{socket.gethostname()}".encode()).hexdigest()[:8]
+
+
+@functools.cache
+def boot() -> str:
+    """Stand for this machine since it was started; empty if nobody can tell."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
-        container = os.readlink("/proc/self/ns/pid")
+        found = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")
     except OSError:
         return ""
-    return hashlib.sha256(f"{boot}{container}{socket.gethostname()}".encode()).hexdigest()[:8]
+    return found.strip()
+
+
+@functools.cache
+def namespace() -> str:
+    """Stand for the processes that this one can see, those of its container; empty if unknown."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def alive(process: int) -> bool:

@@ -10,8 +10,10 @@ import zarr
 from scipy import sparse
 
 from contexture.contexts.base import Rows
+from contexture.errors import StoreError
 from contexture.lazy import LazyBlocks
 from contexture.store.base import array_of, attributes_of
+from contexture.store.ledger import removed, require_written
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,25 @@ class StoredBlocks(LazyBlocks[Rows]):
     kept: np.ndarray[Any, Any]
 
     def __len__(self) -> int:
-        return int(array_of(self.group, "done").shape[0])
+        shape = attributes_of(self.group)
+        return -(-int(shape["rows"]) // int(shape["chunk_rows"]))
 
     def block(self, number: int) -> Rows:
-        """Read a block."""
+        """Read a block.
+
+        Raises
+        ------
+        StoreError
+            If the operator was removed since it was opened.
+        """
+        try:
+            rows = self._read(number)
+        except (StoreError, FileNotFoundError) as error:
+            raise removed(self.group.path) from error
+        require_written(self.group, number)
+        return rows
+
+    def _read(self, number: int) -> Rows:
         shape = attributes_of(self.group)
         n, m, chunk_rows = shape["rows"], shape["columns"], shape["chunk_rows"]
         start = number * chunk_rows

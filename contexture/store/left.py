@@ -17,6 +17,7 @@ from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.copies import copy_tasks
 from contexture.store.naming import as_labels
 from contexture.store.place import storage_errors
+from contexture.store.results import point_to
 
 BLOCK_BYTES = 32 * 2**20
 """Size of a block."""
@@ -104,9 +105,9 @@ def take_over(store: Store, run: str, name: str, key: str) -> bool:
         From `contexture.store.results.result_key`.
     """
     source = attributes_of(store.find(f"results/{key}"))
-    if "://" in store.url or not source or source["run"] == run:
+    old_run, old_name = str(source.get("run", "")), str(source.get("context", ""))
+    if "://" in store.url or not (old_run and old_name) or old_run == run:
         return False
-    old_run, old_name = str(source["run"]), str(source["context"])
     path = f"runs/{old_run}/contexts/{old_name}"
     found = attributes_of(store.find(path))
     ended = attributes_of(store.find(f"runs/{old_run}")).get("status") != "running"
@@ -118,7 +119,10 @@ def take_over(store: Store, run: str, name: str, key: str) -> bool:
         store.group(f"runs/{run}/contexts")
         store.remove(f"runs/{run}/contexts/{name}")
         goal = f"runs/{run}/contexts/{name}"
-        os.rename(os.path.join(store.url, path), os.path.join(store.url, goal))
+        try:
+            os.rename(os.path.join(store.url, path), os.path.join(store.url, goal))
+        except FileNotFoundError:  # another run was first
+            return False
         store.group(goal).attrs.update({"context": name, "taken_from": old_run})
-        store.group(f"results/{key}").attrs.update({"run": run, "context": name})
+    point_to(store, key, run, name)
     return True

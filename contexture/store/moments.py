@@ -19,6 +19,7 @@ from contexture.errors import StoreError
 from contexture.lazy import LazyBlocks
 from contexture.moments import Moments, unit_of
 from contexture.store.base import Store, array_of, attributes_of
+from contexture.store.ledger import require_written
 from contexture.store.naming import as_labels, plain
 from contexture.store.place import storage_errors
 from contexture.task_moments import TaskMoments, count_functions
@@ -213,15 +214,23 @@ class StoredMoments:
         return np.asarray(self._store.read(f"operators/{self._key}")["context_value"][draw])
 
     def groups(self, draw: int) -> Iterator[Moments]:
-        """Moments of the blocks of a draw, one after the other."""
+        """Moments of the blocks of a draw, one after the other.
+
+        Raises
+        ------
+        StoreError
+            If they were removed since they were opened.
+        """
         for block in range(self.blocks):
-            yield Moments(
+            found = Moments(
                 int(np.asarray(array_of(self._group, "count")[block])),
                 float(self.masses[block]),
                 np.asarray(array_of(self._group, "marginal")[draw, block]),
                 np.asarray(array_of(self._group, "gram")[draw, block]),
                 self.unit,
             )
+            require_written(self._group, block)
+            yield found
 
     def total(self, draw: int) -> Moments:
         """Moments of all rows; blocks are added in order, whoever computed which when."""
@@ -245,7 +254,7 @@ class _TaskBlocks(LazyBlocks[TaskMoments]):
     """Moments of a target: all blocks at once would be large where it has many classes."""
 
     def __init__(self, group: zarr.Group, target: int, draw: int) -> None:
-        self._cross, self._draw = array_of(group, f"cross {target}"), draw
+        self._group, self._cross, self._draw = group, array_of(group, f"cross {target}"), draw
         self._total = np.asarray(array_of(group, f"total {target}")[:])
         self._square = np.asarray(array_of(group, f"square {target}")[:])
 
@@ -255,4 +264,5 @@ class _TaskBlocks(LazyBlocks[TaskMoments]):
     def block(self, number: int) -> TaskMoments:
         """Read the moments of one block."""
         cross = np.asarray(self._cross[self._draw, number])
+        require_written(self._group, number)
         return TaskMoments(cross, self._total[number], self._square[number])

@@ -15,6 +15,7 @@ from contexture.errors import StoreError
 from contexture.inputs import Features
 from contexture.order import Order
 from contexture.store.base import Store, array_of, attributes_of
+from contexture.store.ledger import removed
 from contexture.store.naming import plain
 from contexture.store.orders import read_order, write_order
 from contexture.store.place import storage_errors
@@ -27,7 +28,12 @@ _NOWHERE = -1  # what is read where a chunk is missing
 
 def neighbours_key(context: Context, features: Features, seed: int, ordered: bool = False) -> str:
     """Key of the neighbours of a context: those of its operator, in which order they may be."""
-    parts = [2 if ordered else 1, context.identity(features, seed)]
+    return key_of_identity(context.identity(features, seed), ordered)
+
+
+def key_of_identity(identity: str, ordered: bool) -> str:
+    """Key of the neighbours of an operator, whatever its blocks are."""
+    parts = [2 if ordered else 1, identity]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -89,10 +95,7 @@ class StoredPositions:
         """
         found = np.asarray(self._array[rows])
         if np.any(found == _NOWHERE):
-            raise StoreError(
-                f"'{self._array.path}' was removed while it was read, most likely by another run "
-                "with --force; let that one end, and run the audit again."
-            )
+            raise removed(self._array.path)
         return found
 
 

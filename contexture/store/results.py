@@ -15,7 +15,7 @@ import xarray as xr
 
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.scores.association import Sampled
-from contexture.store.base import Store
+from contexture.store.base import Store, attributes_of
 from contexture.store.copies import copy_results, copy_tasks
 from contexture.store.naming import as_labels, plain, slug
 from contexture.store.place import storage_errors
@@ -37,10 +37,10 @@ def reuse_context(
     bool
         Whether there was one; if not, nothing was written.
     """
-    index = store.find(f"results/{key}")
-    if index is None:
+    index = attributes_of(store.find(f"results/{key}"))
+    if not ("run" in index and "context" in index):  # a kill may have left it without
         return False
-    source_run, source_name = str(index.attrs["run"]), str(index.attrs["context"])
+    source_run, source_name = str(index["run"]), str(index["context"])
     group = store.find(f"runs/{source_run}/contexts/{source_name}")
     if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
         return False
@@ -49,7 +49,15 @@ def reuse_context(
     store.group(f"runs/{run}/contexts/{name}").attrs.update(
         {**plain(dict(attributes)), "context": name, "copied_from": source_run, "complete": True}
     )
+    # The newest copy counts: older runs may be removed by hand.
+    point_to(store, key, run, name)
     return True
+
+
+def point_to(store: Store, key: str, run: str, name: str) -> None:
+    """Enter into the index where results are; whoever reads it sees both names or none."""
+    with storage_errors(store.url):
+        store.group(f"results/{key}").attrs.put({"run": run, "context": name})
 
 
 def write_context(
@@ -119,11 +127,14 @@ def write_context(
     with storage_errors(store.url):
         if complete:
             store.group(path).attrs["complete"] = True
-        store.group(f"results/{key}").attrs.update({"run": run, "context": name})
+    point_to(store, key, run, name)
 
 
 def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
     useful, spectrum = evaluation.usefulness, evaluation.spectrum
+    errors_over = "over inputs, context values held fixed"
+    if evaluation.draws > 1:
+        errors_over = "over inputs and draws of the references"
 
     def sampled(name: str, score: Sampled, text: str, source: str) -> dict[str, Any]:
         how = {"long_name": text, "source": source, "rows": str(score.rows)}
@@ -142,12 +153,12 @@ def _scalars(evaluation: Evaluation) -> dict[str, tuple[float, dict[str, str]]]:
         ),
         "usefulness_standard_error": (
             useful.standard_error,
-            {"long_name": "over inputs, context values held fixed"},
+            {"long_name": errors_over},
         ),
         "best_rank": (useful.best_rank, {"long_name": "d* = argmin of tau_d"}),
         "best_rank_standard_error": (
             useful.best_rank_standard_error,
-            {"long_name": "over inputs, context values held fixed"},
+            {"long_name": errors_over},
         ),
         "decay_rate": (
             evaluation.decay_rate,

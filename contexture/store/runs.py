@@ -13,7 +13,7 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from contexture.store.aside import alive
+from contexture.store.aside import alive, boot, namespace
 from contexture.store.base import Store
 from contexture.store.naming import plain
 from contexture.store.place import storage_errors
@@ -47,6 +47,8 @@ def begin_run(store: Store, attributes: Mapping[str, Any]) -> str:
                 "started": now.isoformat(timespec="seconds"),
                 "parent": complete[-1][0] if complete else None,
                 "host": socket.gethostname(),
+                "boot": boot(),
+                "namespace": namespace(),
                 "process": os.getpid(),
             }
         )
@@ -79,10 +81,18 @@ def list_runs(store: Store) -> list[tuple[str, dict[str, Any]]]:
 
 
 def mark_interrupted(store: Store) -> None:
-    """Mark runs that still say "running" although their process on this machine is gone."""
+    """Mark runs that still say "running" although their process on this machine is gone.
+
+    One of before the machine was started anew is, whatever process has its number now.
+    """
     for run, attributes in list_runs(store):
         here = attributes.get("host") == socket.gethostname()
-        if attributes.get("status") == "running" and here:
-            process = attributes.get("process")
-            if not (isinstance(process, int) and alive(process)):
-                store.group(f"runs/{run}").attrs["status"] = "interrupted"
+        if attributes.get("status") != "running" or not here:
+            continue
+        # Runs of earlier versions have the name of the machine alone.
+        since = attributes.get("boot", boot()) == boot()
+        if since and attributes.get("namespace", namespace()) != namespace():
+            continue  # a container of the same name, whose processes cannot be seen from here
+        process = attributes.get("process")
+        if not (since and isinstance(process, int) and alive(process)):
+            store.group(f"runs/{run}").attrs["status"] = "interrupted"

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from contexture.contexts import Features, Knn
+from contexture.errors import StoreError
+from contexture.moments import Moments
 from contexture.store import Store
-from contexture.store.moments import prepare_moments
+from contexture.store.moments import StoredMoments, prepare_moments, write_moments
 from contexture.store.operators import prepare_operator, read_operator, write_block
 from tests.store.far import PLACES, FarFileSystem, new_url
 
@@ -50,6 +52,27 @@ def test_an_operator_that_is_half_removed(store: Store, monkeypatch: pytest.Monk
         removed_halfway(store, "operators/op", monkeypatch)
         assert prepare_operator(store, "op", evidence, 10) == [0, 1, 2, 3]
     assert store.children("operators") == ["op"]
+
+
+def test_moments_that_another_run_removed_meanwhile_are_no_zeros(store: Store) -> None:
+    evidence = [Knn(k=4, reference=20).fit(Features.from_array(X))]
+    weights = np.full(33, 1 / 33)
+
+    def written() -> None:
+        for block in prepare_moments(store, "m", evidence, 20):
+            rows = slice(20 * block, min(20 * block + 20, 33))
+            P, p = evidence[0].rows(rows.start, rows.stop), weights[rows]
+            write_moments(store, "m", block, [Moments.zero(20).add(P, p)])
+
+    written()
+    found = StoredMoments(store, "m")
+    before = found.total(0)
+    store.remove("operators/m")
+    prepare_moments(store, "m", evidence, 20)
+    with pytest.raises(StoreError, match="'operators/m' was removed while it was read, most"):
+        found.total(0)
+    written()
+    np.testing.assert_array_equal(found.total(0).gram, before.gram)
 
 
 def test_moments_that_are_half_removed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,31 @@ def test_force_begins_anew(store: Store) -> None:
     assert prepare_operator(store, "op", evidence, 10) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("context", [Knn(k=4), Rbf(gamma=3)], ids=lambda c: c.label)
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_what_another_run_removed_meanwhile_is_no_row_of_zeros(
+    store: Store, context: Context, laid_out: bool
+) -> None:
+    evidence = context.fit(features())
+    for block in prepare_operator(store, "op", evidence, 10):
+        write_block(store, "op", evidence, block)
+    operator = read_operator(store, "op")
+    whole = dense(operator)
+    store.remove("operators/op")
+    if laid_out:
+        prepare_operator(store, "op", evidence, 10)
+    with pytest.raises(StoreError) as caught:
+        dense(operator)
+    assert str(caught.value) == (
+        "'operators/op' was removed while it was read, most likely by another run with --force; "
+        "let that one end, and run the audit again."
+    )
+    if laid_out:
+        for block in range(4):
+            write_block(store, "op", evidence, block)
+        np.testing.assert_array_equal(dense(operator), whole)
+
+
 def test_unknown_operator(store: Store) -> None:
     with pytest.raises(StoreError) as caught:
         read_operator(store, "none")

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import contexture as cx
 from contexture.contexts import Knn
 from contexture.errors import StoreError
 from contexture.store import Store, open_store, run_table
+from contexture.store.left import take_over
 from contexture.store.naming import slug
-from contexture.store.results import result_key, reuse_context
+from contexture.store.results import _scalars, result_key, reuse_context
 from contexture.store.runs import begin_run, finish_run, list_runs, mark_interrupted, note
 from tests.store.made import CONTEXTS, audit, context_key, corpus, table
 from tests.store.test_features import HOSTILE, with_targets
@@ -81,14 +83,20 @@ def test_runs_sort_by_time_and_know_their_parent(store: Store) -> None:
 def test_a_run_whose_process_is_gone_was_interrupted(store: Store) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    runs = {name: begin_run(store, {}) for name in ("gone", "alive", "elsewhere", "odd")}
+    names = ("gone", "alive", "elsewhere", "odd", "container", "before")
+    runs = {name: begin_run(store, {}) for name in names}
     note(store, runs["gone"], {"process": gone.pid})
     note(store, runs["elsewhere"], {"process": gone.pid, "host": "another machine"})
     note(store, runs["odd"], {"process": None})
+    # A container of the same name, whose processes are not seen; and one from before a restart,
+    # whose number belongs to another process now.
+    note(store, runs["container"], {"process": gone.pid, "namespace": "pid:[1]"})
+    note(store, runs["before"], {"boot": "another"})
     mark_interrupted(store)
     found = {name: dict(list_runs(store))[run]["status"] for name, run in runs.items()}
     assert found == {
         "gone": "interrupted", "alive": "running", "elsewhere": "running", "odd": "interrupted",
+        "container": "running", "before": "interrupted",
     }  # fmt: skip
     assert socket.gethostname() != "another machine"
 
@@ -148,6 +156,37 @@ def test_what_is_not_whole_is_not_taken_over(tmp_path: Path, damage: str) -> Non
     second = begin_run(store, {})
     assert not reuse_context(store, second, "knn-5", key, {})
     assert store.children(f"runs/{second}") == []
+
+
+@pytest.mark.parametrize("left", [{}, {"run": "r"}, {"context": "knn-5"}])
+def test_an_index_that_a_kill_left_without_names_is_none(
+    store: Store, left: dict[str, str]
+) -> None:
+    store.group("results/" + "0" * 16).attrs.update(left)
+    assert not reuse_context(store, "run", "knn-5", "0" * 16, {})
+    assert not take_over(store, "run", "knn-5", "0" * 16)
+
+
+def test_results_are_there_although_the_run_that_computed_them_was_removed(tmp_path: Path) -> None:
+    store, first = audit(tmp_path)
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    second = begin_run(store, {})
+    assert reuse_context(store, second, "knn-5", key, {})
+    store.remove(f"runs/{first}")
+    assert reuse_context(store, begin_run(store, {}), "knn-5", key, {})
+
+
+def test_errors_say_what_they_are_over() -> None:
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    operator = cx.operator_of(X, Knn(k=5))
+    made = cx.evaluate(operator, cx.decompose_operator(operator, 20), X, [], 20)
+    for draws, over in (
+        (1, "over inputs, context values held fixed"),
+        (3, "over inputs and draws of the references"),
+    ):
+        found = _scalars(replace(made, draws=draws))
+        for name in ("usefulness_standard_error", "best_rank_standard_error"):
+            assert found[name][1]["long_name"] == over
 
 
 def test_results_of_an_unfinished_run_are_taken_over(tmp_path: Path) -> None:

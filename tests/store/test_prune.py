@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from contexture.contexts import Knn
+from contexture.errors import ConfigurationError, StoreError
+from contexture.store import Store, open_store
+from contexture.store.base import attributes_of
+from contexture.store.features import features_key, read_features
+from contexture.store.neighbours import has_neighbours, neighbours_key, write_neighbours
+from contexture.store.prune import find_unused, prune
+from contexture.store.results import reuse_context
+from contexture.store.runs import begin_run, finish_run, list_runs
+from tests.store.made import audit, corpus, table
+
+
+@pytest.fixture
+def nightly(tmp_path: Path) -> tuple[Store, list[str]]:
+    """Four nights of a corpus that changes, each with the neighbours of its operator."""
+    runs = []
+    for night in range(4):
+        frame = table()
+        frame["a"] += night
+        frame.loc[0, "b"] = night  # scaling would take a mere shift out again
+        source = corpus(tmp_path, frame)
+        store, run = audit(tmp_path, source)
+        features = read_features(store, features_key(source, 10))
+        positions = np.zeros((37, 5), np.int32)
+        write_neighbours(store, neighbours_key(Knn(k=5), features, 0), positions, {})
+        name = store.children(f"runs/{run}/contexts")[0]
+        operator = f"{Knn(k=5).identity(features, 0)}-10"
+        assert operator in store.children("operators")
+        key = features_key(source, 10)
+        store.group(f"runs/{run}/contexts/{name}").attrs.update(
+            {"operator": operator, "features": key}
+        )
+        runs.append(run)
+    assert [len(store.children(kind)) for kind in KINDS] == [4, 4, 4, 4]
+    return store, runs
+
+
+KINDS = ("features", "operators", "neighbours", "results")
+
+
+def test_what_only_old_runs_needed_goes(nightly: tuple[Store, list[str]]) -> None:
+    store, runs = nightly
+    before = {run: open_store(store.url, run).scores() for run in runs[2:]}
+    found = find_unused(store, keep=2)
+    assert found.runs == tuple(runs[:2])
+    assert len(found.paths) == 2 * 5
+    size = found.size(store)
+    taken = disk(store)
+    assert size is not None
+    prune(store, found)
+    assert 0 < size <= taken - disk(store) + 10_000
+    assert [run for run, _ in list_runs(store)] == runs[2:]
+    assert [len(store.children(kind)) for kind in KINDS] == [2, 2, 2, 2]
+    for run, scores in before.items():
+        pd.testing.assert_frame_equal(open_store(store.url, run).scores(), scores)
+        found_context = attributes_of(store.find(f"runs/{run}/contexts/knn-5"))
+        assert store.find(f"operators/{found_context['operator']}") is not None
+        features = read_features(store, found_context["features"])
+        assert has_neighbours(store, neighbours_key(Knn(k=5), features, 0))
+        assert reuse_context(store, runs[3], "again", found_context["result_key"], {})
+    assert find_unused(store, keep=2).paths == ()
+
+
+def disk(store: Store) -> int:
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(store.url)
+        for name in names
+    )
+
+
+def test_few_runs_stay_all(nightly: tuple[Store, list[str]]) -> None:
+    store, _ = nightly
+    for keep in (4, 5, 100):
+        assert find_unused(store, keep).paths == ()
+
+
+def test_what_an_interrupted_run_was_computing_stays(nightly: tuple[Store, list[str]]) -> None:
+    store, runs = nightly
+    last = begin_run(store, {})
+    finish_run(store, last, "interrupted", {})
+    found = find_unused(store, keep=1)
+    assert found.runs == tuple(runs[:3])
+    assert {path.partition("/")[0] for path in found.paths} == {"runs", "results"}
+    prune(store, found)
+    assert len(store.children("operators")) == 4
+    after = begin_run(store, {})
+    finish_run(store, after, "complete", {})
+    assert {path.partition("/")[0] for path in find_unused(store, keep=2).paths} == {
+        "operators", "neighbours", "features",
+    }  # fmt: skip
+
+
+def test_a_prune_that_was_interrupted_goes_on(
+    nightly: tuple[Store, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, runs = nightly
+    genuine = Store.remove
+    for ends in range(1, 15):
+        removed: list[str] = []
+
+        def remove(self: Store, path: str, removed: list[str] = removed, ends: int = ends) -> None:
+            if len(removed) == ends:
+                raise KeyboardInterrupt
+            removed.append(path)
+            genuine(self, path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "remove", remove)
+            try:
+                prune(store, find_unused(store, keep=1))
+            except KeyboardInterrupt:
+                assert len(open_store(store.url, runs[3]).scores()) == 1
+                continue
+        break
+    assert find_unused(store, keep=1).paths == ()
+    assert [len(store.children(kind)) for kind in KINDS] == [1, 1, 1, 1]
+
+
+def test_refusals(nightly: tuple[Store, list[str]]) -> None:
+    store, _ = nightly
+    with pytest.raises(ConfigurationError, match=r"^0 runs cannot be kept; keep at least 1\.$"):
+        find_unused(store, keep=0)
+    run = begin_run(store, {})
+    with pytest.raises(StoreError) as caught:
+        find_unused(store, keep=1)
+    assert str(caught.value).startswith(f"run '{run}' on ")
+    assert str(caught.value).endswith(
+        f" is under way; let it end first. If it was killed there, remove 'runs/{run}' from the "
+        "store."
+    )
+
+
+def test_an_empty_store(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "empty.zarr"))
+    assert find_unused(store).paths == ()
