@@ -144,7 +144,9 @@ def _scores(store: Path) -> dict[str, Any]:
 
 def _require_same(scores: dict[str, Any], before: dict[str, Any]) -> None:
     for name, value in before.items():
-        same = np.isclose(scores[name], value, 1e-6) if isinstance(value, float) else None
+        same = None
+        if isinstance(value, float):
+            same = np.isclose(scores[name], value, 1e-6, equal_nan=True)
         if not (scores[name] == value if same is None else same):
             raise SystemExit(f"{name} is {scores[name]}, and was {value}")
 
