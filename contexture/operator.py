@@ -20,6 +20,9 @@ from contexture.inputs import FloatArray, IntArray, normalise
 ROW_SUM_TOLERANCE = 1e-8
 """How far the rows of a given P may be from adding up to 1."""
 
+_ROUNDING = 1e-12
+"""Rows that add up to 1 as nearly as this are left as they are."""
+
 _SQUARED = 2**18
 """Entries of a dense block that are squared at a time, so that the squares stay in the cache."""
 
@@ -70,7 +73,8 @@ class ExpectationOperator:
         Parameters
         ----------
         P : dense or scipy-sparse matrix of shape (n, m)
-            Not negative, every row adding up to 1.
+            Not negative, every row adding up to 1; rows that do so to 1e-8 only are divided by
+            their sums.
         input_weights : array-like of shape (n,), optional
             Positive; equal by default.
         context_values : array-like of shape (m,), optional
@@ -100,6 +104,14 @@ class ExpectationOperator:
             raise InputError(
                 f"row {off[0]} of P adds up to {sums[off[0]]:g}; every row must add up to 1."
             )
+        sums[np.abs(sums - 1) <= _ROUNDING] = 1.0
+        if (sums != 1.0).any():
+            # √p_X is a singular vector only where rows add up to 1: what they lack would pass for
+            # an association.
+            if isinstance(block, sparse.csr_array):
+                block.data /= np.repeat(sums, np.diff(block.indptr))
+            else:
+                block = block / sums[:, None]
         n, m = block.shape
         weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
         values = np.arange(m) if context_values is None else np.asarray(context_values)
@@ -180,9 +192,13 @@ class ExpectationOperator:
         P = self.conditional()
         left, right = np.sqrt(self.input_weights), 1.0 / np.sqrt(self.context_weights)
         if isinstance(P, sparse.csr_array):
-            scaled = P.data * np.repeat(left, np.diff(P.indptr)) * right[P.indices]
+            scaled = np.repeat(left, np.diff(P.indptr))
+            scaled *= P.data
+            scaled *= right[P.indices]
             return sparse.csr_array((scaled, P.indices, P.indptr), shape=P.shape)
-        return np.asarray(P * left[:, None] * right[None, :])
+        M = np.asarray(P * left[:, None])
+        M *= right
+        return M
 
     def apply(self, functions: FloatArray) -> FloatArray:
         """(T g)(x) = Σ_a P(a|x) g(a).
@@ -244,17 +260,22 @@ class ExpectationOperator:
     @cached_property
     def total_association(self) -> float:
         """Σ_{i≥1} s_i² = Σ_ij p_X(i) P_ij² / p_A(j) − 1, in closed form (theory.md §4)."""
-        return max(0.0, float(self.input_weights @ self.row_association()))
+        total = float(self.input_weights @ self.row_association())
+        return 0.0 if total < 0.0 else total  # rounding goes below 0; NaN is not hidden
 
     def row_association(self) -> FloatArray:
         """χ²(x) = k_X⁺(x,x) − 1 = Σ_i s_i² μ_i(x)², shape (n,) (theory.md §9)."""
-        inverse = 1.0 / self.context_weights
+        # P · (P / p_A): the inverse of a very small p_A is infinite, and P² is 0 there.
         parts = []
         for block in self.blocks:
             if isinstance(block, sparse.csr_array):
-                parts.append(np.asarray(block.power(2) @ inverse).ravel() - 1.0)
+                data = block.data / self.context_weights[block.indices]
+                data *= block.data
+                products = sparse.csr_array((data, block.indices, block.indptr), shape=block.shape)
+                parts.append(np.asarray(products.sum(axis=1)).ravel() - 1.0)
                 continue
             step = max(1, _SQUARED // max(1, block.shape[1]))
             for i in range(0, len(block), step):
-                parts.append(np.square(block[i : i + step]) @ inverse - 1.0)
+                piece = block[i : i + step]
+                parts.append(np.einsum("xa,xa->x", piece, self.over_marginal(piece)) - 1.0)
         return np.concatenate(parts)

@@ -15,6 +15,7 @@ from contexture.errors import InputError
 from contexture.inputs import FloatArray, Floats
 
 LEFT_NAME = "left singular functions mu_i on the inputs"
+FUNCTION_VALUE = "function_value"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Spectrum:
         Σ_{i>=1} s_i² over the *whole* spectrum, in closed form.
     components : int
         Number of singular values equal to 1, the trivial one included: the connected parts
-        that the context never leaves.
+        that the context never leaves, or so rarely (s_i² > 1 − 1e-10) that rounding hides it.
     method : str
         How the values were found.
     noise_floor : float
@@ -55,6 +56,10 @@ class Spectrum:
     numerical_error : ndarray of shape (k,)
         Bound on what the method itself adds to each s_i²: from the residuals of an iterative
         solver, rounding for a dense one. Sampling error is apart, in `standard_error`.
+    function_values : ndarray of shape (r,), optional
+        Singular values that belong to the functions, where `singular_values` are means over
+        several reference draws and the functions those of the first. The first r of
+        `singular_values` by default.
     """
 
     singular_values: FloatArray
@@ -69,6 +74,7 @@ class Spectrum:
     method: str
     noise_floor: float
     numerical_error: FloatArray
+    function_values: FloatArray | None = None
 
     @property
     def eigenvalues(self) -> FloatArray:
@@ -92,10 +98,13 @@ class Spectrum:
         if rank >= self.right.shape[1]:
             return self
         left, right = self.left[:, :rank].copy(), self.right[:, :rank].copy()
-        return replace(self, left=left, right=right)
+        own = None if self.function_values is None else self.function_values[:rank]
+        return replace(self, left=left, right=right, function_values=own)
 
     def extend(self, rows: Rows) -> Floats:
         """Values of the left functions at new inputs: μ_i(x) = s_i⁻¹ Σ_a P(a|x) ν_i(a).
+
+        The s_i are those that belong to the functions (`function_values`).
 
         Parameters
         ----------
@@ -122,8 +131,9 @@ class Spectrum:
         empty = np.flatnonzero(mass <= 0)
         if empty.size:
             raise InputError(f"row {empty[0]} puts no weight on any context value known here.")
-        r = self.right.shape[1]
-        values = self.singular_values[:r]
+        values = self.function_values
+        if values is None:
+            values = self.singular_values[: self.right.shape[1]]
         # Normalised before it is rounded: what is left of a row may be very small.
         if isinstance(rows, np.ndarray):
             law: Rows = rows / mass[:, None]
@@ -148,7 +158,8 @@ class Spectrum:
             ``singular_value``, ``standard_error``, ``numerical_error`` over ``component`` (from
             1); ``left`` over (``sample``, ``function``) and ``right`` over (``context_value``,
             ``function``), ``function`` being the first components. ``left`` and ``sample`` are
-            absent where the left functions were not wanted.
+            absent where the left functions were not wanted. ``function_value`` over
+            ``function`` is there where `function_values` are.
         """
         k, r = self.rank, self.right.shape[1]
         data = xr.Dataset(
@@ -169,6 +180,11 @@ class Spectrum:
             data["left"] = (("sample", "function"), self.left)
             data = data.assign_coords(sample=samples)
             data["left"].attrs = {"long_name": LEFT_NAME}
+        if self.function_values is not None:
+            data[FUNCTION_VALUE] = ("function", self.function_values)
+            data[FUNCTION_VALUE].attrs = {
+                "long_name": "singular value of the reference draw that the functions belong to"
+            }
         data["singular_value"].attrs = {
             "long_name": "singular value s_i of the expectation operator",
             "range": "0 to 1",

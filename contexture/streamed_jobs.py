@@ -14,13 +14,18 @@ from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
 from contexture.moments import Moments, masses, tiles, unit_of
 from contexture.score_jobs import Scoring
+from contexture.spectrum import FUNCTION_VALUE
 from contexture.store.base import Store, array_of
 from contexture.store.columns import COLUMN_ROWS
 from contexture.store.features import count_observed, read_features, read_targets
 from contexture.store.left import write_left
 from contexture.store.moments import StoredMoments, write_moments, write_task_moments
+from contexture.store.place import storage_errors
 from contexture.streaming import Draw, Task, evaluate_draws
 from contexture.task_moments import TaskMoments, count_functions, task_columns
+
+SIGNS_OF_RIGHT = "settled by the right functions: the entry of nu_i of largest modulus is positive"
+"""Of left functions that follow block by block: their own largest entry is known too late."""
 
 WINDOW_BYTES = 32 * 2**20
 """Part of X and of the targets that is in memory at a time."""
@@ -105,7 +110,14 @@ def _windows(evidence: Any, start: int, stop: int, targets: int = 0) -> Iterator
 
 
 def score_moments(scoring: Scoring) -> str:
-    """Decompose and score a context that is kept as moments; returns the path of its results."""
+    """Decompose and score a context that is kept as moments.
+
+    Returns
+    -------
+    str
+        Path of its results. Left functions that are wanted follow (`compute_left`); their signs,
+        unlike those of other routes, are settled by the right ones, and the array says so.
+    """
     store, features_key = scoring.store, scoring.features_key
     features = read_features(store, features_key)
     stored = StoredMoments(store, scoring.operator_key)
@@ -138,7 +150,12 @@ def score_moments(scoring: Scoring) -> str:
         rank_kept=scoring.rank_kept,
         seed=scoring.seed,
     )
-    return scoring.write(evaluation, stored.details)
+    path = scoring.write(evaluation, stored.details)
+    group = store.group(path)
+    if "left" in group:
+        with storage_errors(store.url):
+            array_of(group, "left").attrs["signs"] = SIGNS_OF_RIGHT
+    return path
 
 
 def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: int) -> int:
@@ -156,8 +173,9 @@ def compute_left(scoring: Scoring, evidence: ConditionalRows, start: int, stop: 
     store = scoring.store
     kept = np.flatnonzero(StoredMoments(store, scoring.operator_key).marginals(0).sum(axis=0) > 0)
     group = store.group(scoring.path)
-    right, singular = (np.asarray(array_of(group, n)[:]) for n in ("right", "singular_value"))
-    # As `Spectrum.extend`: over several draws, the values are their means.
+    # Over several draws, the values are means, and those of the functions lie beside them.
+    name = FUNCTION_VALUE if FUNCTION_VALUE in group else "singular_value"
+    right, singular = (np.asarray(array_of(group, n)[:]) for n in ("right", name))
     with np.errstate(divide="ignore", invalid="ignore"):
         functions = right / singular[: right.shape[1]]
     values = np.empty((stop - start, right.shape[1]))

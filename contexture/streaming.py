@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from contexture.contexts.base import ConditionalRows
 from contexture.corpus import Target
-from contexture.estimators.draws import combine_draws, summarise_draws
+from contexture.estimators.draws import combine_draws
 from contexture.estimators.streamed import moment_spectrum
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.inputs import FloatArray, RowsOfX
@@ -84,8 +84,13 @@ def evaluate_draws(
     """Compute every score of a context from the moments over one or more reference draws.
 
     The s_i² and the scores of targets are means over the draws, τ, d* and λ those of the mean
-    spectrum; their errors hold what another draw would change. The functions, and the scores that
-    are taken on a sample of rows, are those of the first draw.
+    spectrum. The functions, and the scores that are taken on a sample of rows, are those of the
+    first draw.
+
+    Over several draws the standard errors hold what another sample of inputs and other draws would
+    change. Those of τ and d* are of the numbers reported: over draws by the jackknife that leaves
+    one draw out of the mean spectrum, over inputs by the bootstrap of `usefulness` around the mean
+    spectrum, with the mean covariance of the draws (inputs move all draws alike).
 
     Parameters
     ----------
@@ -102,24 +107,18 @@ def evaluate_draws(
     ]
     spectra = [each.truncated(rank_kept) for each in spectra]
     spectrum = _mean_spectrum(spectra)
-    useful = usefulness(spectrum, max_rank, beta)
     rate = decay_rate(spectrum, max_rank)
+    of_inputs = _covariance_over_inputs(spectra)
+    useful = usefulness(replace(spectrum, eigenvalue_covariance=of_inputs), max_rank, beta)
     if len(draws) > 1:
-        each = [usefulness(s, max_rank, beta) for s in spectra]
-        k = spectrum.rank
-        summary = summarise_draws(
-            np.stack([s.eigenvalues[:k] for s in spectra]),
-            _pseudo_values(spectra, useful, max_rank, beta),
-            [u.best_rank for u in each],
-            [decay_rate(s, max_rank) for s in spectra],
-            np.mean([s.eigenvalue_covariance[:k, :k] for s in spectra], axis=0),
-            float(np.mean([u.standard_error for u in each])),
-            float(np.mean([u.best_rank_standard_error for u in each])),
-        )
+        pseudo = _pseudo_values(spectra, useful, max_rank, beta)
+        errors = combine_draws(
+            pseudo, [useful.standard_error, useful.best_rank_standard_error]
+        ).standard_error
         useful = replace(
             useful,
-            standard_error=float(summary.usefulness.standard_error),
-            best_rank_standard_error=float(summary.best_rank.standard_error),
+            standard_error=float(errors[0]),
+            best_rank_standard_error=float(errors[1]),
         )
     sampled = sampled_association(draws[0].total.context_weights, evidence, X, seed)
     return Evaluation(
@@ -140,27 +139,37 @@ def evaluate_draws(
 def _pseudo_values(
     spectra: Sequence[Spectrum], whole: Usefulness, max_rank: int, beta: float
 ) -> FloatArray:
-    """R τ − (R − 1) τ₋ᵣ of the mean spectrum without each draw.
+    """R τ − (R − 1) τ₋ᵣ of the mean spectrum without each draw, and the same of d*; shape (R, 2).
 
-    Their spread is the jackknife's of τ over draws. That of the τ of single draws would be of
-    another number: τ is a minimum, and its mean is not that of the mean spectrum.
+    Their spread is the jackknife's of τ and d* over draws. That of the τ and d* of single draws
+    would be of other numbers: τ is a minimum, and its mean is not that of the mean spectrum.
     """
     k, R = min(s.rank for s in spectra), len(spectra)
     squares = np.stack([s.eigenvalues[:k] for s in spectra])
     without = (squares.sum(axis=0) - squares) / (R - 1)
     without = np.sort(without, axis=1)[:, ::-1]  # rounding may have swapped equal ones
     roots = np.sqrt(np.clip(without, 0.0, 1.0))
-    left_out = [usefulness(each, max_rank, beta).value for each in roots]
-    return R * whole.value - (R - 1) * np.asarray(left_out)
+    left_out = [usefulness(each, max_rank, beta) for each in roots]
+    reported = np.asarray([whole.value, float(whole.best_rank)])
+    others = np.asarray([[u.value, u.best_rank] for u in left_out])
+    return np.asarray(R * reported - (R - 1) * others)
+
+
+def _covariance_over_inputs(spectra: Sequence[Spectrum]) -> FloatArray:
+    """Covariance of the mean s_i² over inputs: they are the same for all draws."""
+    k = min(spectrum.rank for spectrum in spectra)
+    return np.asarray(np.mean([s.eigenvalue_covariance[:k, :k] for s in spectra], axis=0))
 
 
 def _mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
-    """Return the first spectrum with the mean s_i² of all, and the covariance of that mean."""
+    """Return the first spectrum with the mean s_i² of all, and the covariance of that mean.
+
+    Its functions are the first draw's, and so are the singular values that go with them.
+    """
     if len(spectra) == 1:
         return spectra[0]
     k = min(spectrum.rank for spectrum in spectra)
     squares = np.stack([spectrum.eigenvalues[:k] for spectrum in spectra])
-    of_inputs = np.mean([s.eigenvalue_covariance[:k, :k] for s in spectra], axis=0)
     centred = squares - squares.mean(axis=0)
     of_draws = centred.T @ centred / (len(spectra) - 1) / len(spectra)
     first = spectra[0]
@@ -168,8 +177,8 @@ def _mean_spectrum(spectra: Sequence[Spectrum]) -> Spectrum:
         first,
         singular_values=np.sqrt(squares.mean(axis=0)),
         right=first.right[:, :k],
-        left=first.left,
-        eigenvalue_covariance=of_inputs + of_draws,
+        function_values=first.singular_values[: min(k, first.right.shape[1])],
+        eigenvalue_covariance=_covariance_over_inputs(spectra) + of_draws,
         numerical_error=first.numerical_error[:k],
         total_association=float(np.mean([s.total_association for s in spectra])),
         method=f"{first.method}, mean of {len(spectra)} reference draws",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from contexture import ExpectationOperator
+from contexture import ExpectationOperator, decompose_operator
 from contexture.errors import InputError
 
 P = np.array([[0.5, 0.5, 0.0, 0.0], [0.0, 0.25, 0.0, 0.75], [1.0, 0.0, 0.0, 0.0]])
@@ -65,6 +65,42 @@ def test_what_is_given_is_not_changed() -> None:
     _ = operator.total_association
     np.testing.assert_array_equal(given.data, before.data)
     np.testing.assert_array_equal(given.indices, before.indices)
+
+
+@pytest.mark.parametrize("held", [np.asarray, sparse.csr_array])
+def test_rows_that_add_up_nearly_are_no_association(held: type) -> None:
+    law = np.random.default_rng(0).dirichlet(np.ones(9))
+    given = np.outer(1 + 9e-9 * np.array([1.0, -1.0, 0.5, -0.5, 0.0]), law)
+    operator = ExpectationOperator.from_conditional(held(given))
+    np.testing.assert_allclose(operator.conditional().sum(axis=1), 1, rtol=0, atol=1e-15)
+    np.testing.assert_array_equal(decompose_operator(operator).eigenvalues, 0)
+
+
+@pytest.mark.parametrize("held", [np.asarray, sparse.csr_array, sparse.coo_array])
+def test_only_rows_that_need_it_are_divided(held: type) -> None:
+    thirds = np.array([[1 / 3, 1 / 3, 1 / 3], [0.1, 0.2, 0.7], [0.25, 0.25, 0.5 + 4e-9]])
+    given = held(thirds)
+    found = ExpectationOperator.from_conditional(given).conditional()
+    found = found.toarray() if sparse.issparse(found) else found
+    np.testing.assert_array_equal(found[:2], thirds[:2])
+    assert found[2].sum() == pytest.approx(1, abs=1e-15)
+    before = given.toarray() if sparse.issparse(given) else given
+    assert before[2, 2] == 0.5 + 4e-9  # what the caller gave stays as it was
+
+
+@pytest.mark.parametrize("held", [np.asarray, sparse.csr_array])
+@pytest.mark.parametrize("least", [1e-310, 5e-324, 1e-300, 1e-160])
+def test_values_that_next_to_nobody_chooses(held: type, least: float) -> None:
+    P = held(np.array([[0.9, 0.1, least], [0.1, 0.9, least]]))
+    operator = ExpectationOperator.from_conditional(P)
+    assert operator.total_association == pytest.approx(0.64)
+    np.testing.assert_allclose(operator.row_association(), 0.64)
+    assert decompose_operator(operator).eigenvalues[0] == pytest.approx(0.64)
+
+
+def test_what_is_no_number_is_not_zero() -> None:
+    operator = ExpectationOperator((np.full((2, 2), np.nan),), np.full(2, 0.5), np.full(2, 0.5))
+    assert np.isnan(operator.total_association)
 
 
 def test_entries_given_twice_add_up() -> None:

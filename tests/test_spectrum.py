@@ -64,6 +64,23 @@ def test_extension_gives_nothing_below_the_floor() -> None:
     np.testing.assert_array_equal(np.isnan(found.extend(P)), [[False, True]] * 4)
 
 
+def test_functions_of_one_draw_beside_means_over_several(spectrum: Spectrum) -> None:
+    P = np.random.default_rng(0).dirichlet(np.full(6, 0.4), size=15)
+    mean = replace(
+        spectrum,
+        singular_values=0.9 * spectrum.singular_values,
+        function_values=spectrum.singular_values,
+    )
+    np.testing.assert_allclose(mean.extend(P), spectrum.left, atol=1e-10)
+    part = mean.truncated(2)
+    np.testing.assert_allclose(part.extend(P), spectrum.left[:, :2], atol=1e-10)
+    data = part.to_dataset()
+    np.testing.assert_array_equal(data["function_value"], spectrum.singular_values[:2])
+    np.testing.assert_array_equal(data["singular_value"], mean.singular_values)
+    assert data["function_value"].attrs["long_name"]
+    assert "function_value" not in spectrum.to_dataset()
+
+
 def test_messages(spectrum: Spectrum) -> None:
     with pytest.raises(InputError) as caught:
         spectrum.extend(np.ones((2, 5)))

@@ -16,6 +16,7 @@ from contexture.contexts.redraw import redrawn
 from contexture.jobs import fit_context
 from contexture.score_jobs import Scoring
 from contexture.store import Store, columns, left
+from contexture.store.base import array_of
 from contexture.store.features import read_features, read_targets, targets_key, write_features
 from contexture.store.left import finish_left, missing_left, take_over
 from contexture.store.moments import (
@@ -120,6 +121,38 @@ def test_left_functions_are_those_of_the_rows(place: tuple[Store, str], context:
 
 
 @pytest.mark.usefixtures("small_blocks")
+def test_left_functions_over_several_draws_are_those_of_the_first(
+    place: tuple[Store, str],
+) -> None:
+    store, features = place
+    context, found = Knn(k=3, reference=60), []
+    for draws in (1, 3):
+        scoring = scored(store, features, context, draws)
+        score_moments(scoring)
+        stream(scoring)
+        found.append(store.read(scoring.path).load())
+    one, three = found
+    np.testing.assert_array_equal(three["function_value"], one["singular_value"][:KEPT])
+    assert abs(three["singular_value"] - one["singular_value"]).max() > 1e-3
+    np.testing.assert_allclose(three["left"], one["left"], atol=1e-12)
+    weights = read_features(store, features).input_weights
+    np.testing.assert_allclose(weights @ three["left"].to_numpy() ** 2, 1, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_the_reader_is_told_what_settles_the_signs(place: tuple[Store, str]) -> None:
+    store, features = place
+    scoring = scored(store, features, Rbf(gamma=4, reference=50))
+    score_moments(scoring)
+    stream(scoring)
+    data = store.read(scoring.path)
+    right = data["right"].to_numpy()
+    assert (right.max(axis=0) > -right.min(axis=0)).all()
+    assert data["left"].attrs["signs"] == streamed_jobs.SIGNS_OF_RIGHT
+    assert data["left"].attrs["long_name"]
+
+
+@pytest.mark.usefixtures("small_blocks")
 def test_a_killed_pass_goes_on_in_the_next_run(place: tuple[Store, str]) -> None:
     store, features = place
     context = Knn(k=3, reference=60)
@@ -152,18 +185,6 @@ def test_a_killed_pass_goes_on_in_the_next_run(place: tuple[Store, str]) -> None
     np.testing.assert_array_equal(store.read(fresh.path)["left"], values)
     # What is whole is not moved.
     assert not take_over(store, third.run, context.label, "same")
-
-
-def test_functions_over_several_draws_are_those_of_the_first(place: tuple[Store, str]) -> None:
-    store, features = place
-    scoring = scored(store, features, Knn(fraction=0.1, reference=60), draws=2)
-    score_moments(scoring)
-    assert stream(scoring) == [0]
-    data = store.read(scoring.path)
-    inputs = read_features(store, features)
-    rows = cx.operator_of(inputs, scoring.context).conditional()
-    expected = rows @ data["right"].to_numpy() / data["singular_value"].to_numpy()[:KEPT]
-    np.testing.assert_allclose(data["left"], expected, atol=1e-12)
 
 
 def test_nothing_follows_where_nothing_is_wanted(place: tuple[Store, str]) -> None:
@@ -241,7 +262,8 @@ def test_windows_and_tiles_change_nothing(
     np.testing.assert_allclose(pieces.marginals(1), whole.marginals(1), atol=1e-11)
     # Where tasks are not wanted, nothing is written of them.
     alone = moments_of(store, features, "alone", context, tasks_wanted=False)
-    assert not alone.tasks("t", 0, 0)[0].cross.any()
+    assert alone.draws == 2
+    assert not np.asarray(array_of(store.group("operators/alone/tasks-t"), "done")[:]).any()
 
 
 def test_a_window_holds_features_and_targets(monkeypatch: pytest.MonkeyPatch) -> None:

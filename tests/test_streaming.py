@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,12 +123,20 @@ def test_draws_give_errors_and_another_draw_other_references() -> None:
     of_inputs = np.mean([np.diag(e.spectrum.eigenvalue_covariance) for e in each], axis=0)
     found = np.diag(all_four.spectrum.eigenvalue_covariance)
     np.testing.assert_allclose(found, spread + of_inputs, rtol=1e-9)
+    # Both errors are of what is reported: of the mean spectrum, not of single draws.
+    covariance = np.mean([e.spectrum.eigenvalue_covariance for e in each], axis=0)
+    of_rows = usefulness(replace(all_four.spectrum, eigenvalue_covariance=covariance), 40)
     without = [usefulness(np.sqrt(np.delete(squares, r, 0).mean(axis=0)), 40) for r in range(4)]
-    tau = np.asarray([u.value for u in without])
-    jackknife = 3 / 4 * np.sum((tau - tau.mean()) ** 2)
-    of_rows = np.mean([e.usefulness.standard_error for e in each])
-    error = all_four.usefulness.standard_error
-    assert error == pytest.approx(np.hypot(np.sqrt(jackknife), of_rows))
+    for left_out, inputs, error in (
+        ([u.value for u in without], of_rows.standard_error, all_four.usefulness.standard_error),
+        (
+            [u.best_rank for u in without],
+            of_rows.best_rank_standard_error,
+            all_four.usefulness.best_rank_standard_error,
+        ),
+    ):
+        jackknife = 3 / 4 * np.sum((left_out - np.mean(left_out)) ** 2)
+        assert error == pytest.approx(np.hypot(np.sqrt(jackknife), inputs))
     pooled = [e.targets[0].pooled.value for e in each]
     assert all_four.targets[0].pooled.value == pytest.approx(np.mean(pooled))
 
@@ -138,8 +148,25 @@ def test_the_error_over_draws_is_that_of_the_value_that_is_reported() -> None:
     whole = usefulness(np.sqrt(np.mean(squares, axis=0)), 22)
     assert whole.value == pytest.approx(1.582, abs=1e-3)
     pseudo = _pseudo_values(spectra, whole, 22, 1.0)
-    assert pseudo.mean() == pytest.approx(whole.value, abs=1e-3)
-    assert 0 < pseudo.std(ddof=1) / 8 < 0.02
+    assert pseudo.shape == (64, 2)
+    tau, best = pseudo.T
+    assert tau.mean() == pytest.approx(whole.value, abs=1e-3)
+    assert 0 < tau.std(ddof=1) / 8 < 0.02
+    # d* is 2 or 1 in single draws, and that of the mean whatever draw is left out.
+    np.testing.assert_array_equal(best, whole.best_rank)
+
+
+def test_functions_of_several_draws_have_variance_one() -> None:
+    """They are those of the first draw, and so are the values that they are divided by."""
+    context, (data, _) = Knn(fraction=0.08, reference=60), corpus()
+    evidence = context.fit(data, 0)
+    mean = evaluate_draws(draws_of(context, 3), evidence, data.X, max_rank=20, rank_kept=8).spectrum
+    one = evaluate_draws(draws_of(context), evidence, data.X, max_rank=20, rank_kept=8).spectrum
+    rows = evidence.rows(0, N)
+    assert abs(mean.singular_values[:8] / one.singular_values[:8] - 1).max() > 1e-3
+    np.testing.assert_allclose(mean.extend(rows), one.extend(rows), rtol=1e-12)
+    np.testing.assert_allclose((mean.extend(rows) ** 2).mean(axis=0), 1, rtol=1e-9)
+    assert one.function_values is None
 
 
 def test_equal_values_that_rounding_puts_out_of_order() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -80,12 +79,26 @@ def _held(context: Context, evidence: ConditionalRows) -> ExpectationOperator:
     )
 
 
+def _require_left(context: Context, evidence: ConditionalRows, rank: int) -> None:
+    n, m = evidence.shape
+    count = min(rank, m - 1)
+    needed, free = 8 * n * count, psutil.virtual_memory().available
+    if needed > free:
+        raise TooLargeError(
+            f"context '{context.label}' on {n:,} rows has {count} functions on the inputs of "
+            f"{gibibytes(needed)}, and {gibibytes(free)} of memory are free; pass "
+            "left_functions=False, or ask for a smaller rank."
+        )
+
+
 def decompose(
     X: npt.ArrayLike | Features,
     context: Context,
     rank: int = 512,
     tolerance: float = 1e-5,
     seed: int = 0,
+    *,
+    left_functions: bool = True,
 ) -> Spectrum:
     """Spectrum of a context on a corpus, in memory, by the route that a plan would choose.
 
@@ -105,6 +118,9 @@ def decompose(
         float64, at about twice the cost.
     seed : int
         Seed of drawn references and masks, and of start vectors.
+    left_functions : bool
+        Whether those on the inputs are wanted, n × rank numbers; `Spectrum.extend` gives them at
+        any rows.
 
     Returns
     -------
@@ -112,8 +128,11 @@ def decompose(
 
     Raises
     ------
-    CorpusError, ContextError, EvidenceError, TooLargeError
+    CorpusError, ContextError, EvidenceError
         As `operator_of`.
+    TooLargeError
+        If there is not enough memory for a P that has to be held, or for the left functions of one
+        that streams by.
     """
     _check(rank, tolerance, seed)
     features = X if isinstance(X, Features) else Features.from_array(X)
@@ -121,12 +140,15 @@ def decompose(
     if not evidence.sparse:  # the extent of others may be in a file, which has been read
         route = choose_route(context, context.extent(*features.shape), rank, Estimation(), None)
         if route == "moments":
-            return streamed_spectrum(evidence, rank)
+            if left_functions:
+                _require_left(context, evidence, rank)
+            return streamed_spectrum(evidence, rank, left_functions)
         if route == "matrix-free" and isinstance(evidence, RbfRows):
             return kernel_spectrum.kernel_spectrum(
-                evidence, rank, tolerance, seed, left_functions=True
+                evidence, rank, tolerance, seed, left_functions=left_functions
             )
-    return decompose_operator(_held(context, evidence), rank, tolerance, seed)
+    operator = _held(context, evidence)
+    return decompose_operator(operator, rank, tolerance, seed, left_functions=left_functions)
 
 
 def decompose_operator(
@@ -189,11 +211,7 @@ def decompose_operator(
         raise InputError(f"route is {route!r}; 'auto', 'exact' or 'krylov' is needed.")
     exact.require_two(operator)
     if exact.needs_gram(operator, rank) if route == "auto" else route == "exact":
-        spectrum = exact.exact_spectrum(operator, rank)
-        kept = spectrum.rank if functions is None else functions
-        if not left_functions:
-            spectrum = replace(spectrum, left=np.empty((operator.shape[0], 0)))
-        return spectrum.truncated(kept)
+        return exact.exact_spectrum(operator, rank, functions, left_functions)
     settings = Settings(
         tolerance, seed, functions, left_functions, memory, workspace, progress, products, ordered
     )

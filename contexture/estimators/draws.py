@@ -8,9 +8,7 @@ being a sample of inputs, is the same for all draws and does not average out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +16,6 @@ from scipy import stats
 
 from contexture.errors import InputError
 from contexture.inputs import FloatArray
-
-ONE_DRAW = (
-    "one reference draw: how much another draw would differ is not known; two or more are needed "
-    "for a standard error."
-)
 
 
 @dataclass(frozen=True)
@@ -39,6 +32,16 @@ class Estimate:
         Standard error over inputs, the references held fixed.
     draws : int
         R.
+
+    Notes
+    -----
+    The errors say how far the values are from those of another sample of inputs and other
+    references *of the same size m*. They do not hold the bias of a finite m, which more draws do
+    not lower, and which is the larger part where m is small: with the laws of 1200 references
+    taken for the truth, 4 draws of 40 to 160 references (n = 4000, two features) were covered 60
+    to 80 times in 100 for an RBF context, and 2 to 68 times for a KNN context. The same scores
+    at 2 m references show it. Nor do the errors hold that the rows of a small corpus are the
+    pool of references too: they were up to twice the true spread of s_1² at n below 10 m.
     """
 
     value: FloatArray
@@ -66,48 +69,13 @@ class Estimate:
         return np.asarray(stats.t.ppf(0.5 + level / 2, freedom) * np.sqrt(total))
 
 
-@dataclass(frozen=True)
-class DrawSummary:
-    """Scores of a context over R independent reference draws.
-
-    Attributes
-    ----------
-    draws : int
-        R.
-    eigenvalues, singular_values : Estimate of shape (k,)
-        s_i² averaged over draws, i by i, and their roots.
-    usefulness, best_rank, decay_rate : Estimate of shape ()
-        Averages of what each draw gave: τ, d* and λ.
-    note : str
-        What to know about the errors; empty if nothing.
-
-    Notes
-    -----
-    The errors say how far the values are from those of another sample of inputs and other
-    references *of the same size m*. They do not hold the bias of a finite m, which more draws do
-    not lower, and which is the larger part where m is small: with the laws of 1200 references
-    taken for the truth, 4 draws of 40 to 160 references (n = 4000, two features) were covered 60
-    to 80 times in 100 for an RBF context, and 2 to 68 times for a KNN context. The same scores
-    at 2 m references show it. Nor do the errors hold that the rows of a small corpus are the
-    pool of references too: they were up to twice the true spread of s_1² at n below 10 m.
-    """
-
-    draws: int
-    eigenvalues: Estimate
-    singular_values: Estimate
-    usefulness: Estimate
-    best_rank: Estimate
-    decay_rate: Estimate
-    note: str
-
-
 def combine_draws(values: npt.ArrayLike, input_error: npt.ArrayLike = 0.0) -> Estimate:
     """Average a score over reference draws.
 
     Parameters
     ----------
     values : array-like of shape (R, ...)
-        What each draw gave.
+        What each draw gave; of a score of the mean over draws, the pseudo-values of its jackknife.
     input_error : array-like, of shape (...) or broadcasting to it
         Standard error over inputs of one draw.
 
@@ -132,68 +100,3 @@ def combine_draws(values: npt.ArrayLike, input_error: npt.ArrayLike = 0.0) -> Es
         with np.errstate(invalid="ignore"):  # an infinite decay rate has no spread
             spread = np.asarray(each.std(axis=0, ddof=1) / math.sqrt(len(each)))
     return Estimate(np.asarray(each.mean(axis=0)), spread, of_inputs.copy(), len(each))
-
-
-def summarise_draws(
-    eigenvalues: npt.ArrayLike,
-    usefulness: Sequence[float] | FloatArray,
-    best_rank: Sequence[float] | npt.NDArray[Any],
-    decay_rate: Sequence[float] | FloatArray,
-    eigenvalue_covariance: FloatArray,
-    usefulness_error: float = 0.0,
-    best_rank_error: float = 0.0,
-    decay_rate_error: float = 0.0,
-) -> DrawSummary:
-    """Put the scores of R reference draws together.
-
-    Parameters
-    ----------
-    eigenvalues : array-like of shape (R, k)
-        s_i² of each draw.
-    usefulness, best_rank, decay_rate : array-like of shape (R,)
-        τ, d* and λ of each draw.
-    eigenvalue_covariance : ndarray of shape (k, k)
-        Over inputs, of one draw (or the mean of several).
-    usefulness_error, best_rank_error, decay_rate_error : float
-        Standard errors of τ, d* and λ over inputs, of one draw (or the mean of several).
-
-    Raises
-    ------
-    InputError
-        If the shapes do not fit each other.
-    """
-    squares = np.asarray(eigenvalues, dtype=np.float64)
-    if squares.ndim != 2:
-        raise InputError(
-            f"the eigenvalues have shape {squares.shape}; one row for each draw is needed."
-        )
-    draws, k = squares.shape
-    if eigenvalue_covariance.shape != (k, k):
-        raise InputError(
-            f"the covariance has shape {eigenvalue_covariance.shape}; ({k}, {k}) is needed for "
-            f"{k} eigenvalues."
-        )
-    named = {"usefulness": usefulness, "best_rank": best_rank, "decay_rate": decay_rate}
-    for name, given in named.items():
-        if np.shape(given) != (draws,):
-            raise InputError(
-                f"{name} has shape {np.shape(given)}; one value for each of {draws} draws is "
-                "needed."
-            )
-    of_squares = combine_draws(squares, np.sqrt(np.maximum(np.diag(eigenvalue_covariance), 0.0)))
-    return DrawSummary(
-        draws=draws,
-        eigenvalues=of_squares,
-        singular_values=_roots(of_squares),
-        usefulness=combine_draws(usefulness, usefulness_error),
-        best_rank=combine_draws(best_rank, best_rank_error),
-        decay_rate=combine_draws(decay_rate, decay_rate_error),
-        note=ONE_DRAW if draws == 1 else "",
-    )
-
-
-def _roots(squares: Estimate) -> Estimate:
-    """s_i from s_i²; errors by the delta method, 0 / 0 at a value of 0 counting as 0."""
-    roots = np.sqrt(np.maximum(squares.value, 0.0))
-    slope = np.where(roots > 0, 0.5 / np.where(roots > 0, roots, 1.0), 0.0)
-    return Estimate(roots, squares.draw_error * slope, squares.input_error * slope, squares.draws)

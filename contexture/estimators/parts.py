@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import sparse
 from scipy.sparse import csgraph
@@ -11,7 +9,46 @@ from scipy.sparse import csgraph
 from contexture.inputs import FloatArray
 
 Triplets = tuple[FloatArray, FloatArray, FloatArray]
-"""Eigenvalues s² (q,), left vectors (n, q), right vectors (m, q), values descending."""
+"""Eigenvalues s² (q,), descending, left vectors (n, r), r <= q, right vectors (m, q)."""
+
+FAINT = 1e-11
+"""Part of its mass that an input or a context value may lose to other parts, which count as apart:
+their s_i² is above 1 − 4e-11, and all routes call 1 − 1e-10 the same as 1."""
+
+_ROWS = 512
+
+
+def firm(P: sparse.csr_array, p_x: FloatArray, p_a: FloatArray, inputs: int) -> sparse.csr_array:
+    """Leave out the weights that all together are too faint to hold two parts together.
+
+    A weight is left out if P(a|x) <= δ/m and P(x|a) <= δ/n, δ = `FAINT`. The parts of what is left
+    then keep all but δ of the mass of each of their inputs and context values: their s is at least
+    1 − 2δ in P, which no route tells from 1.
+
+    Parameters
+    ----------
+    P : csr_array of shape (r, m)
+        Rows of P.
+    p_x, p_a : ndarray of shape (r,) and (m,)
+        P_X of these rows, and P_A.
+    inputs : int
+        n.
+
+    Returns
+    -------
+    csr_array of shape (r, m)
+        P itself where nothing is faint, as in most contexts.
+    """
+    limit = FAINT / P.shape[1]
+    if P.nnz == 0 or P.data.min() > limit:
+        return P
+    faint = np.flatnonzero(P.data <= limit)
+    rows = np.searchsorted(P.indptr, faint, side="right") - 1
+    faint = faint[p_x[rows] * P.data[faint] <= FAINT / inputs * p_a[P.indices[faint]]]
+    kept = P.copy()
+    kept.data[faint] = 0.0
+    kept.eliminate_zeros()
+    return kept
 
 
 def connected_parts(M: sparse.csr_array) -> tuple[int, np.ndarray, np.ndarray]:
@@ -48,11 +85,13 @@ def contrasts(
     of_a: np.ndarray,
     parts: int,
     wanted: int,
+    left: int | None = None,
 ) -> Triplets:
-    """Write down the functions with s = 1 on both sides; see `contrast`."""
+    """Write down the functions with s = 1 on both sides, ``left`` at most on X; see `contrast`."""
     mass: FloatArray = np.bincount(of_x, weights=root_x**2, minlength=parts).astype(np.float64)
     count = min(parts - 1, wanted)
-    return np.ones(count), contrast(root_x, of_x, mass, count), contrast(root_a, of_a, mass, count)
+    on_x = count if left is None else min(left, count)
+    return np.ones(count), contrast(root_x, of_x, mass, on_x), contrast(root_a, of_a, mass, count)
 
 
 def contrast(root: FloatArray, of: np.ndarray, mass: FloatArray, count: int) -> FloatArray:
@@ -97,30 +136,47 @@ def contrast(root: FloatArray, of: np.ndarray, mass: FloatArray, count: int) -> 
 
 
 def merge(
-    found: Sequence[tuple[Triplets, np.ndarray, np.ndarray]], n: int, m: int, count: int
+    found: list[tuple[Triplets, np.ndarray, np.ndarray]],
+    n: int,
+    m: int,
+    count: int,
+    left: int | None = None,
 ) -> Triplets:
     """Pick the largest triplets of all parts and lay them out over the whole operator.
 
     Parameters
     ----------
-    found : sequence of (triplets, rows, columns)
-        Triplets of each part, and where its inputs and context values stand.
+    found : list of (triplets, rows, columns)
+        Triplets of each part, and where its inputs and context values stand; used up.
     n, m : int
         Shape of the operator.
     count : int
         Number of triplets wanted. Where parts have more inputs than values beside others with
         fewer, there are not that many; the rest of the s_i is 0, with vectors of NaN.
+    left : int, optional
+        Left vectors wanted; all by default. Each of `found` must have what it may be asked for.
     """
+    on_x = count if left is None else min(left, count)
     values = np.concatenate([triplets[0] for triplets, _, _ in found])
     owner = np.repeat(np.arange(len(found)), [len(triplets[0]) for triplets, _, _ in found])
     place = np.concatenate([np.arange(len(triplets[0])) for triplets, _, _ in found])
     top = np.argsort(-values, kind="stable")[:count]
-    merged, U, V = np.zeros(count), np.zeros((n, count)), np.zeros((m, count))
+    merged, U, V = np.zeros(count), np.zeros((n, on_x)), np.zeros((m, count))
     merged[: len(top)] = values[top]
     U[:, len(top) :], V[:, len(top) :] = np.nan, np.nan
-    for part in np.unique(owner[top]):
-        (_, left, right), rows, columns = found[part]
-        goal = np.flatnonzero(owner[top] == part)
-        U[np.ix_(rows, goal)] = left[:, place[top[goal]]]
-        V[np.ix_(columns, goal)] = right[:, place[top[goal]]]
+    while found:  # one part makes room before the next is laid out
+        (_, of_x, of_a), rows, columns = found.pop()
+        goal = np.flatnonzero(owner[top] == len(found))
+        source = place[top[goal]]
+        _lay_out(of_a, source, V, columns, goal)
+        _lay_out(of_x, source[goal < on_x], U, rows, goal[goal < on_x])
     return merged, U, V
+
+
+def _lay_out(
+    given: FloatArray, source: np.ndarray, whole: FloatArray, rows: np.ndarray, goal: np.ndarray
+) -> None:
+    """Write columns ``source`` of ``given`` to some rows and columns of ``whole``, in pieces."""
+    for start in range(0, len(rows) if goal.size else 0, _ROWS):
+        some = slice(start, start + _ROWS)
+        whole[np.ix_(rows[some], goal)] = given[some][:, source]

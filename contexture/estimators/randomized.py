@@ -6,12 +6,14 @@ through their Gram matrices, and all the larger ones together through the solver
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
+from contexture.contexts.base import Rows
 from contexture.estimators import exact
 from contexture.estimators.components import components_of_blocks
 from contexture.estimators.crew import Crew
@@ -19,8 +21,10 @@ from contexture.estimators.dense_lanczos import solve_dense
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.ordering import local_order
 from contexture.estimators.parts import (
+    FAINT,
     connected_parts,
     contrast,
+    firm,
     positions_by_part,
 )
 from contexture.estimators.products import (
@@ -52,9 +56,10 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     P = operator.conditional() if in_memory else None
     is_dense, refined = isinstance(P, np.ndarray), False
     if isinstance(P, sparse.csr_array):
-        parts, of_x, of_a = connected_parts(P)
+        p_x, p_a = operator.input_weights, operator.context_weights
+        parts, of_x, of_a = connected_parts(firm(P, p_x, p_a, n))
     else:
-        parts, of_x, of_a = components_of_blocks(operator.blocks, m)
+        parts, of_x, of_a = components_of_blocks(_firm_blocks(operator), m)
     root_x, root_a = np.sqrt(operator.input_weights), np.sqrt(operator.context_weights)
     ones = min(parts - 1, wanted)
     found: list[_Found] = []
@@ -77,12 +82,18 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     owner = np.repeat(np.arange(len(found)), [len(f.values) for f in found])
     place = np.concatenate([np.arange(len(f.values)) for f in found] or [np.zeros(0, int)])
     top = np.argsort(-values, kind="stable")[: wanted - ones]
+    well_known = np.array([refined or f.precision == np.float64 for f in found], bool)[owner[top]]
     eigenvalues, errors = np.zeros(wanted), np.zeros(wanted)
-    eigenvalues[:ones] = 1.0
+    eigenvalues[:ones], errors[:ones] = 1.0, 4 * FAINT
     filled = slice(ones, ones + len(top))
     floor = max([f.floor for f in found], default=exact.NOISE_FLOOR)
     eigenvalues[filled] = np.where(values[top] > floor, np.minimum(values[top], 1.0), 0.0)
-    errors[filled] = np.concatenate([f.errors for f in found])[top] if found else 0.0
+    if found:
+        errors[filled] = np.concatenate([f.errors for f in found])[top]
+        # The floor is that of the least exact part: what others know below it is dropped with it.
+        own = np.array([f.floor for f in found])[owner[top]]
+        known = (own < values[top]) & (values[top] <= floor)
+        errors[filled] += np.where(known, values[top], 0.0)
     errors[ones + len(top) :] = floor
     precision = np.result_type(*[f.precision for f in found]) if found else np.dtype(np.float64)
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
@@ -101,9 +112,9 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
             vectors[where, g] = f.right[:, q]
     vectors /= root_a[:, None].astype(dtype)
     vectors[:, eigenvalues == 0] = np.nan
-    # Dense weights may join parts as faintly as rounding: those are told by their values, where
-    # these are known so well.
-    nearly = int(np.sum(eigenvalues[ones:] > 1 - exact.NOISE_FLOOR)) if refined else 0
+    # Weights may join parts as faintly as rounding: those are told by their values, where these are
+    # known so well.
+    nearly = int(np.sum(well_known & (eigenvalues[filled] > 1 - exact.NOISE_FLOOR)))
     kept = wanted if settings.functions is None else min(settings.functions, wanted)
     left = np.empty((n, kept if settings.left_functions else 0), dtype)
     covariance = covariance_of(operator, eigenvalues, vectors, precision, left, order)
@@ -124,6 +135,18 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
         noise_floor=floor,
         numerical_error=errors,
     )
+
+
+def _firm_blocks(operator: ExpectationOperator) -> Iterator[Rows]:
+    start = 0
+    for block in operator.blocks:
+        rows = slice(start, start + block.shape[0])
+        start = rows.stop
+        if isinstance(block, sparse.csr_array):
+            block = firm(
+                block, operator.input_weights[rows], operator.context_weights, operator.shape[0]
+            )
+        yield block
 
 
 @dataclass
@@ -164,7 +187,7 @@ def _solve_parts(
         piece = sparse.csr_array(M[rows][:, columns])
         u, v = root_x[rows], root_a[columns]
         u, v = u / np.linalg.norm(u), v / np.linalg.norm(v)
-        values, _, right = exact.gram(piece, u, v, most)
+        values, _, right = exact.gram(piece, u, v, most, 0)
         errors = np.full(most, exact.NOISE_FLOOR)
         found.append(
             _Found(

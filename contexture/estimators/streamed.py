@@ -15,7 +15,7 @@ from scipy.sparse import csgraph
 from contexture.contexts.base import ConditionalRows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
-from contexture.estimators.exact import NOISE_FLOOR
+from contexture.estimators.exact import NOISE_FLOOR, count_ones
 from contexture.estimators.group_influence import group_covariance, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.estimators.routes import GROUPS
@@ -72,11 +72,12 @@ def moment_spectrum(
     p = p[kept]
     root = np.sqrt(p)
     G = moments.second_moment()[np.ix_(kept, kept)]
-    parts, of = csgraph.connected_components(sparse.csr_array(G != 0), directed=False)
+    number, of = csgraph.connected_components(sparse.csr_array(G != 0), directed=False)
+    parts = int(number)
     G /= root[:, None]
     G /= root[None, :]
     wanted = min(rank, m - 1, max(1, moments.rows - 1))
-    values, vectors = _by_parts(G, root, of, int(parts), wanted)
+    values, vectors = _by_parts(G, root, of, parts, wanted)
     eigenvalues = np.where(values > NOISE_FLOOR, np.minimum(values, 1.0), 0.0)
     _, right = fix_signs(np.empty((0, 0)), vectors / root[:, None])
     right[:, eigenvalues == 0] = np.nan
@@ -93,24 +94,30 @@ def moment_spectrum(
         context_weights=p,
         context_values=names[kept],
         total_association=moments.total_association,
-        components=int(parts),
+        # Weights may join parts as faintly as rounding: those are told by their values.
+        components=max(parts, count_ones(values, m, lambda: G)),
         method="moments of the context values, one dense eigenproblem",
         noise_floor=NOISE_FLOOR,
         numerical_error=np.full(len(eigenvalues), NOISE_FLOOR),
     )
 
 
-def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
-    """Decompose a context over few values in memory, its rows streaming by; never n × m numbers.
+def streamed_spectrum(
+    evidence: ConditionalRows, rank: int = 512, left_functions: bool = True
+) -> Spectrum:
+    """Decompose a context over few values in memory, its rows streaming by.
 
-    Three passes over the rows: for the sum of their moments, for the groups that give the sampling
-    covariance, and for the left functions.
+    Two passes over the rows, for the sum of their moments and for the groups that give the
+    sampling covariance, and a third for the left functions. P is never held; the left functions
+    are: 8 bytes for every input and value wanted, as much as P where all are.
 
     Parameters
     ----------
     evidence : ConditionalRows
     rank : int
         As `moment_spectrum`, whose errors are raised.
+    left_functions : bool
+        Whether μ_i on the inputs are wanted; nothing of size n × rank is held without them.
     """
     n, m = evidence.shape
     edges = np.unique(np.linspace(0, n, GROUPS + 1).astype(int)).tolist()
@@ -125,6 +132,8 @@ def streamed_spectrum(evidence: ConditionalRows, rank: int = 512) -> Spectrum:
     total = moments(0, n)
     groups = (moments(*pair) for pair in itertools.pairwise(edges))
     spectrum = moment_spectrum(total, rank, groups, evidence.context_values, weights)
+    if not left_functions:
+        return spectrum
     kept = np.flatnonzero(total.context_weights > 0)
     left = np.empty((n, spectrum.right.shape[1]))
     for rows in tiles(0, n, m):
@@ -138,7 +147,7 @@ def _by_parts(
     G: FloatArray, root: FloatArray, of: np.ndarray, parts: int, wanted: int
 ) -> tuple[FloatArray, FloatArray]:
     """Top eigenpairs of G without its trivial one, each connected part solved apart."""
-    ones, _, vectors = contrasts(root, root, of, of, parts, wanted)
+    ones, _, vectors = contrasts(root, root, of, of, parts, wanted, 0)
     values = [ones]
     columns = [vectors]
     rest = wanted - len(ones)

@@ -19,6 +19,15 @@ ABSTENTION_MARGIN = 0.01
 NEGLIGIBLE = 0.05
 """s_1² below this is hardly an association: Eq. 4 would call a flat, tiny spectrum excellent."""
 
+CARRYING = 1e-4
+"""s_i² from which a component counts where it is asked which way τ abstains.
+
+512 components below it carry together about what is `NEGLIGIBLE`, and one moves the first term of
+a τ_d by a hundredth of `ABSTENTION_MARGIN` at most. It lies far above what may be rounding on any
+route (1e-10 in float64, 2e-6 in float32) and above the usual tolerance of a solver (1e-5): which
+values are 0 depends on these, and the answer must not.
+"""
+
 BOOTSTRAP_DRAWS = 200
 """Spectra drawn for the standard errors, which are then known to about 5 % of their size."""
 
@@ -34,7 +43,8 @@ class Usefulness:
     value : float
         τ = min_d τ_d, in (1, 1 + β]; lower is better.
     standard_error : float
-        Of τ over inputs, context values held fixed, by a parametric bootstrap (see Notes).
+        Of τ over inputs, context values held fixed, by a parametric bootstrap (see Notes). Over
+        several reference draws `contexture.streaming.evaluate_draws` puts another in its place.
     best_rank : int
         d* = argmin_d τ_d: how many dimensions the context deserves.
     best_rank_standard_error : float
@@ -46,8 +56,10 @@ class Usefulness:
         d_0 as it was used: at most the rank available.
     beta : float
     abstention : str
-        Empty, or which extreme makes τ uninformative: "too weak" or "too strong". Values of 0
-        say nothing about which: cloned context values, or repeated inputs, bring them about.
+        Empty, or which extreme makes τ uninformative: "too weak" if d* is in the lower half of
+        the components with s_i² >= 1e-4 (if there are fewer than two of them, if s_1² < .5), else
+        "too strong"; always "too weak" where s_1² < .05. Smaller values, and those of 0, say
+        nothing about which: rounding, cloned context values, or repeated inputs bring them about.
 
     Notes
     -----
@@ -122,13 +134,13 @@ def usefulness(
     curve = _curves(squares, beta)
     best = int(np.argmin(curve))
     abstention: Abstention = ""
-    if curve[best] > 1 + beta * (1 - ABSTENTION_MARGIN):
-        # Near 1 + β the minimum sits at one end: few of the components that there are, or all.
-        there = int(np.count_nonzero(squares))
-        weak = squares[0] < 0.5 if there == 1 else 2 * (best + 1) <= there
-        abstention = "too weak" if weak else "too strong"
-    elif squares[0] < NEGLIGIBLE:
+    if squares[0] < NEGLIGIBLE:
         abstention = "too weak"
+    elif curve[best] > 1 + beta * (1 - ABSTENTION_MARGIN):
+        # Near 1 + β the minimum sits at one end: few of the components that there are, or all.
+        there = int(np.count_nonzero(squares >= CARRYING))
+        weak = squares[0] < 0.5 if there < 2 else 2 * (best + 1) <= there
+        abstention = "too weak" if weak else "too strong"
     errors = (0.0, 0.0)
     if isinstance(spectrum, Spectrum):
         errors = _standard_errors(squares, beta, spectrum.eigenvalue_covariance[:d0, :d0])

@@ -24,7 +24,8 @@ SCORES = (
 )
 """Scalar scores in the order in which `Audit.scores` gives them."""
 
-_SPECTRUM = ("singular_value", "standard_error", "numerical_error", "left", "right")
+_SPECTRUM = ("singular_value", "standard_error", "numerical_error", "left", "right",
+             "function_value")  # fmt: skip
 
 _WITH_ERRORS = ("usefulness", "best_rank", "kernel_deviation", "lipschitz")
 

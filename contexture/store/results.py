@@ -23,7 +23,7 @@ from contexture.store.place import storage_errors
 
 def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
     """Key of a context's results: the operator, and all that scoring it depends on."""
-    parts = json.dumps([2, operator_key, dict(settings)], sort_keys=True)
+    parts = json.dumps([3, operator_key, dict(settings)], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 

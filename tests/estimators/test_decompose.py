@@ -65,6 +65,36 @@ def test_dense_operators_over_many_rows_stream_by(monkeypatch: pytest.MonkeyPatc
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, atol=1e-10)
 
 
+def test_left_functions_that_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = inputs(900)
+    for context, limit in (
+        (Rbf(gamma=2, reference=60), ("MOMENT_ROWS", 500)),
+        (Rbf(gamma=2), ("DENSE_SIDE", 500)),
+        (Rbf(gamma=2, reference=60), ("MOMENT_ROWS", 50_000)),
+        (Knn(k=5), ("MOMENT_ROWS", 50_000)),
+    ):
+        monkeypatch.setattr(routes, *limit)
+        none = cx.decompose(data, context, 20, left_functions=False)
+        whole = cx.decompose(data, context, 20)
+        assert (none.left.shape, whole.left.shape) == ((900, 0), (900, 20))
+        np.testing.assert_array_equal(none.eigenvalues, whole.eigenvalues)
+        monkeypatch.undo()
+
+
+def test_left_functions_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "MOMENT_ROWS", 3000)
+    monkeypatch.setattr(module.psutil, "virtual_memory", lambda: Memory(2**20))
+    data, context = inputs(4000), Rbf(gamma=2, reference=100)
+    with pytest.raises(
+        TooLargeError,
+        match="context '.*' on 4,000 rows has 99 functions on the inputs of 3.0 MiB, and 1.0 MiB "
+        "of memory are free; pass left_functions=False, or ask for a smaller rank.$",
+    ):
+        cx.decompose(data, context)
+    assert cx.decompose(data, context, left_functions=False).left.shape == (4000, 0)
+    assert cx.decompose(data, context, rank=20).left.shape == (4000, 20)
+
+
 def test_kernels_among_all_rows_need_no_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
     data, context = inputs(900), Rbf(gamma=2)
     exact = cx.decompose(data, context, 40)

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from contexture.errors import InputError
-from contexture.estimators.draws import combine_draws, summarise_draws
+from contexture.estimators.draws import combine_draws
 
 
 def test_mean_and_errors() -> None:
@@ -47,39 +47,6 @@ def test_infinite_decay_rates_have_no_error() -> None:
     assert np.isnan(found.draw_error)
 
 
-def test_summary() -> None:
-    squares = np.array([[0.8, 0.4, 0.0], [0.7, 0.5, 0.0], [0.9, 0.3, 0.0]])
-    covariance = np.diag([1e-4, 4e-4, 0.0])
-    found = summarise_draws(
-        squares, [1.8, 1.9, 1.7], [3, 4, 3], [0.1, 0.2, 0.1], covariance, 0.02, 0.5, 0.01
-    )
-    assert (found.draws, found.note) == (3, "")
-    np.testing.assert_allclose(found.eigenvalues.value, [0.8, 0.4, 0])
-    np.testing.assert_allclose(found.eigenvalues.input_error, [0.01, 0.02, 0])
-    roots = np.sqrt([0.8, 0.4])
-    np.testing.assert_allclose(found.singular_values.value, [*roots, 0])
-    np.testing.assert_allclose(
-        found.singular_values.standard_error,
-        [*(found.eigenvalues.standard_error[:2] / (2 * roots)), 0],
-    )
-    assert found.usefulness.value == pytest.approx(1.8)
-    assert found.usefulness.standard_error == pytest.approx(np.hypot(0.1 / np.sqrt(3), 0.02))
-    assert found.best_rank.value == pytest.approx(10 / 3)
-    assert found.best_rank.input_error == 0.5
-    assert found.decay_rate.input_error == 0.01
-
-
-def test_summary_of_one_draw() -> None:
-    found = summarise_draws([[0.8, 0.4]], [1.8], [3], [0.1], np.diag([1e-4, 4e-4]), 0.02)
-    assert found.note == (
-        "one reference draw: how much another draw would differ is not known; two or more are "
-        "needed for a standard error."
-    )
-    assert np.isnan(found.singular_values.standard_error).all()
-    np.testing.assert_allclose(found.eigenvalues.input_error, [0.01, 0.02])
-    assert found.usefulness.input_error == 0.02
-
-
 def test_messages() -> None:
     with pytest.raises(InputError, match=r"the draws have shape \(\); one or more draws are need"):
         combine_draws(1.0)
@@ -91,11 +58,3 @@ def test_messages() -> None:
     )
     with pytest.raises(InputError, match=message):
         combine_draws(np.ones((4, 2)), np.ones(3))
-    with pytest.raises(InputError, match=r"eigenvalues have shape \(2,\); one row for each draw"):
-        summarise_draws([0.5, 0.4], [1.8], [1], [1], np.eye(2))
-    message = r"the covariance has shape \(3, 3\); \(2, 2\) is needed for 2 eigenvalues."
-    with pytest.raises(InputError, match=message):
-        summarise_draws([[0.5, 0.4]], [1.8], [1], [1], np.eye(3))
-    message = r"best_rank has shape \(2,\); one value for each of 1 draws is needed."
-    with pytest.raises(InputError, match=message):
-        summarise_draws([[0.5, 0.4]], [1.8], [1, 2], [1], np.eye(2))

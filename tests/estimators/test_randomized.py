@@ -157,6 +157,23 @@ def test_rank_above_what_exists() -> None:
         np.testing.assert_array_equal(np.isnan(found.right[0]), np.arange(30) >= 5)
 
 
+@pytest.mark.parametrize("tolerance", [1e-5, 1e-10])
+def test_what_is_dropped_below_the_floor_is_in_the_error(tolerance: float) -> None:
+    """A part known to 1e-10 beside one that is solved in float32."""
+    rng = np.random.default_rng(0)
+    few = rng.dirichlet(np.full(300, 0.05), size=6)
+    flip = 0.5 - 3e-4  # s = 6e-4
+    channel = np.array([[1 - flip, flip], [flip, 1 - flip]])
+    P = sparse.csr_array(sparse.block_diag([few[rng.integers(0, 6, 400)], channel]))
+    found = decompose_operator(ExpectationOperator.from_conditional(P), 8, tolerance)
+    assert "block Lanczos" in found.method
+    expected = dense(P, 8)
+    assert expected.eigenvalues[6] == pytest.approx(3.6e-7, rel=1e-6)
+    assert (found.eigenvalues[6] == 0) == (tolerance == 1e-5)
+    error = np.abs(found.eigenvalues - expected.eigenvalues)
+    assert (error[:7] <= found.numerical_error[:7] + 1e-10).all()
+
+
 def test_parts_alone_fill_the_rank() -> None:
     P = sparse.csr_array(sparse.eye_array(400))
     found = decompose_operator(ExpectationOperator.from_conditional(P), 50)

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from contexture import ExpectationOperator, Spectrum, decompose_operator
 from contexture.errors import InputError
+from contexture.estimators import exact
 from contexture.scores import usefulness, verdict
 from contexture.scores.usefulness import NEGLIGIBLE
 
@@ -149,6 +151,12 @@ def test_two_minima_alike() -> None:
         ([0.9] * 7 + [0.0] * 3, "too strong", 7),
         ([0.999] * 512, "too strong", 512),
         ([1e-3, 1e-4, 1e-5, 0.0], "too weak", 1),
+        # What a solver leaves of zeros, or what its tolerance hides, does not say either.
+        *[([1.0] * 49 + [tail] * 463, "too strong", 49) for tail in (1e-10, 1e-8, 2e-6, 1e-5)],
+        *[([0.4] + [tail] * 99, "too weak", 1) for tail in (0.0, 1e-10, 2e-6, 1e-5)],
+        ([0.9] + [1e-6] * 20, "too strong", 1),
+        # But what carries something does.
+        ([0.9] + [1.5e-4] * 20, "too weak", 1),
     ],
 )
 def test_values_of_zero_do_not_say_which_end(
@@ -191,6 +199,26 @@ def test_errors_that_reach_past_the_range() -> None:
 def test_messages(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(InputError, match=message):
         usefulness(*arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("beta", [0.001, 1.0, 100.0])
+def test_what_is_negligible_is_weak_at_any_weight(beta: float) -> None:
+    for squares in ([0.04] * 20, [0.04], [0.04, 1e-9], [0.049] + [0.001] * 9):
+        assert usefulness(np.sqrt(squares), beta=beta).abstention == "too weak"
+
+
+def test_the_tolerance_of_a_solver_does_not_turn_the_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of inputs that are alike up to a little noise: many values of about 1e-7."""
+    monkeypatch.setattr(exact, "GRAM_LIMIT", 50)
+    rng = np.random.default_rng(0)
+    P = np.kron(np.eye(12), np.full((40, 40), 1 / 40)) * (1 + 3e-3 * rng.normal(size=(480, 480)))
+    P[:, 0] += 1e-9  # one part
+    P /= P.sum(axis=1, keepdims=True)
+    operator = ExpectationOperator.from_conditional(sparse.csr_array(P))
+    found = [
+        usefulness(decompose_operator(operator, 100, tolerance)) for tolerance in (1e-5, 1e-6, 1e-9)
+    ]
+    assert [one.abstention for one in found] == ["too strong"] * 3
 
 
 def test_no_association_to_speak_of() -> None:
