@@ -124,7 +124,7 @@ class Corpus:
         Raises
         ------
         CorpusError
-            If two rows have the same id, or one has none.
+            If two rows have the same id, one has none, or one is a number that is not exact.
         """
         name = self.id_column
         if name is None:
@@ -136,6 +136,17 @@ class Corpus:
                 f"id column {name!r} is missing in row {missing[0]} ({missing.size} in all); "
                 "every row needs an id"
             )
+        if self.dtypes[name] == "float64":
+            values = column.to_numpy()
+            # Before repeats are looked for: beyond 2**53 different numbers may have become one.
+            whole = (values == np.round(values)) & (np.abs(values) <= 2.0**53)
+            if not whole.all():
+                row = int(np.flatnonzero(~whole)[0])
+                raise CorpusError(
+                    f"id column {name!r} holds {values[row]} in row {row}; an id must be text or a "
+                    "whole number (below 2**53 if it is stored as a floating number, or if one of "
+                    "them is 2**63 or more)"
+                )
         repeated = np.flatnonzero(column.duplicated().to_numpy())
         if repeated.size:
             first = column.iloc[repeated[0]]
@@ -146,15 +157,7 @@ class Corpus:
             )
         if self.dtypes[name] == "str":
             return np.array(column.astype(object).tolist(), dtype=np.dtypes.StringDType())
-        values = column.to_numpy()
-        whole = (values == np.round(values)) & (np.abs(values) <= 2.0**53)
-        if self.dtypes[name] == "float64" and not whole.all():
-            row = int(np.flatnonzero(~whole)[0])
-            raise CorpusError(
-                f"id column {name!r} holds {values[row]!r} in row {row}; an id must be text or a "
-                "whole number (below 2**53 if it is stored as a floating number)"
-            )
-        return np.asarray(values, dtype=np.int64)
+        return np.asarray(column.to_numpy(), dtype=np.int64)
 
     def weights(self) -> np.ndarray[Any, Any]:
         """Return the law of X over the rows.

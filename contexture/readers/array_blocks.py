@@ -83,7 +83,7 @@ class ArrayBlock:
         for name, dtype in dtypes.items():
             values: Any = arrays[name]
             if dtype == "str":
-                values = [str(value) for value in values]
+                values = _texts(values)
             elif values.dtype.kind != "M":
                 values = values.astype(dtype)  # pandas wants the machine's own byte order
             columns[name] = pd.Series(values, dtype=dtype)
@@ -134,12 +134,20 @@ def _native(array: Array, name: str, path: str) -> Array:
     return array
 
 
+def _texts(array: Array) -> list[str | None]:
+    """Spell as Python does; dates to the microsecond, like the hash, in whatever unit they are."""
+    values = array.astype("M8[us]").tolist() if array.dtype.kind == "M" else array
+    return [None if value is None else str(value) for value in values]
+
+
 def _facts(array: Array) -> Facts:
     kind: Any = {"b": "bool", "i": "int64", "u": "int64", "f": "float64", "M": "datetime"}.get(
         array.dtype.kind, "str"
     )
     if kind == "datetime":
         return Facts(kind, _first(np.isnat(array)))
+    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+        return Facts("float64")  # as in tables; int64 would make them negative
     if kind == "float64":
         return Facts(kind, _first(np.isnan(array)), _first(np.isinf(array)))
     return Facts(kind)

@@ -24,6 +24,10 @@ class Arrays(FileReader):
 
     In an npz file or a Zarr group, one-dimensional arrays as long as the matrix may be named as
     targets, id or weights; all others are left alone.
+
+    To reach rows in a compressed npz file, all before them are unpacked, for every partition anew,
+    so that the time grows with the square of the size: save what is large as npy, by `numpy.savez`
+    or in Zarr.
     """
 
     model_config = ConfigDict(title="NumPy or Zarr array")
@@ -66,6 +70,8 @@ class Arrays(FileReader):
                     f"cannot read {self.path!r}: {name!r} has shape {vector.head()[0]} beside "
                     f"{shape[0]} rows; it needs one value a row"
                 )
+        for file in (matrix, *(vector for _, vector in extras)):
+            file.check()
         width = max(1, int(np.prod(shape[1:])) * dtype.itemsize)
         # Whole chunks, so that none is read twice; a fixed number, so that appending rows leaves
         # the earlier partitions as they are.

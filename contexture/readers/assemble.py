@@ -83,7 +83,7 @@ def _dtype(reader: Reader, name: str, found: Found, textual: bool) -> str:
         if found == "int64" or (found == "float64" and not textual):
             return found
         return "str"
-    if found in ("bool", "str"):
+    if found in ("bool", "str") or (found == "datetime" and name in reader.categorical):
         return "str"
     return "datetime64[us]" if found == "datetime" else "float64"
 

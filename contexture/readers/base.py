@@ -55,7 +55,7 @@ class Reader(BaseModel, ABC):
     categorical: tuple[Name, ...] = Field(
         default=(),
         title="Categorical columns",
-        description="Columns of numbers that are codes for classes, not quantities.",
+        description="Columns of numbers or dates that stand for classes, not quantities.",
         json_schema_extra={"position": 25},
     )
 

@@ -61,12 +61,12 @@ def plain(column: pa.ChunkedArray, name: str, source: str) -> pa.Array:
 def facts_of(array: pa.Array) -> Facts:
     """Describe a column as returned by `plain`."""
     missing = _first(pc.is_null(array)) if array.null_count else None
+    if array.null_count == len(array):  # the type says nothing: pandas writes NaN as a number
+        return Facts("null", missing)
     if pt.is_floating(array.type):
         return Facts("float64", missing, _first(pc.is_inf(array)))
     found: Found = "datetime"
-    if pt.is_null(array.type) or array.null_count == len(array):
-        found = "null"
-    elif pt.is_boolean(array.type):
+    if pt.is_boolean(array.type):
         found = "bool"
     elif pt.is_integer(array.type):
         found = "int64"
@@ -139,6 +139,8 @@ def frame_of(
 def _series(array: pa.Array, dtype: str, textual: bool) -> pd.Series:
     if dtype == "str":
         return pd.Series(_texts(array), dtype="str")
+    if array.null_count == len(array):  # of any type, and not all can be cast to all others
+        array = pa.nulls(len(array))
     if dtype.startswith("datetime64"):
         return pd.Series(array.cast(pa.timestamp("us")).to_numpy(zero_copy_only=False), dtype=dtype)
     if textual and pt.is_large_string(array.type):

@@ -42,6 +42,9 @@ def write_features(
 ) -> str:
     """Fit the recipe and write X in row chunks, with ids, weights and targets.
 
+    If they are there already, because the same content was read before, perhaps from elsewhere,
+    only the description of the source is written.
+
     The heavy part is a Dask graph: it runs on the client that is current, one partition at a
     time on each worker.
 
@@ -70,6 +73,7 @@ def write_features(
     """
     key = features_key(corpus, chunk_rows)
     if has_features(store, key) and not force:
+        _name_source(store, key, corpus)
         return key
     recipe = recipe or Recipe.fit(corpus)
     # Another run may be writing the same, and others read what is there: nothing of it goes before
@@ -78,7 +82,16 @@ def write_features(
         attributes = _write(store, staged, corpus, recipe, chunk_rows)
         store.group(staged).attrs.update(attributes)
         store.put(staged, f"features/{key}", force)
+    _name_source(store, key, corpus)  # those of another run may have been put in place before
     return key
+
+
+def _name_source(store: Store, key: str, corpus: Corpus) -> None:
+    """Say where the corpus lies that was read last: equal content may have come from elsewhere."""
+    with storage_errors(store.url):
+        attributes = store.group(f"features/{key}").attrs
+        if attributes.get("source") != corpus.source:
+            attributes["source"] = corpus.source
 
 
 def _write(

@@ -36,6 +36,20 @@ class TestNpz(TestNpy):
         return {"path": str(folder / "t.npz"), "columns": tuple(frame.columns)}
 
 
+class TestNpzStored(TestNpy):
+    def write(self, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
+        values = frame.to_numpy(dtype=np.float64)
+        np.savez(folder / "t.npz", before=np.zeros(3), X=values, after=np.zeros(3))
+        return {"path": str(folder / "t.npz"), "columns": tuple(frame.columns)}
+
+
+class TestNpzByColumns(TestNpy):
+    def write(self, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
+        values = np.asfortranarray(frame.to_numpy(dtype=np.float64))
+        np.savez_compressed(folder / "t.npz", X=values, other=np.zeros(3))
+        return {"path": str(folder / "t.npz"), "columns": tuple(frame.columns)}
+
+
 class TestZarr(TestNpy):
     def write(self, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
         values = frame.to_numpy(dtype=np.float64)

@@ -13,6 +13,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from contexture.errors import CorpusError
+from contexture.features import Recipe
 from contexture.readers import Parquet
 from contexture.readers.parquet import ParquetBlock
 from tests.readers.contract import ReaderContract, table
@@ -70,6 +71,53 @@ def test_types_differ_between_files(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": ["x", "y"]}), tmp_path / "1.parquet")
     frame = Parquet(path=str(tmp_path)).open().frame().compute()
     assert frame["a"].tolist() == ["1", "2", "x", "y"]
+
+
+@pytest.mark.parametrize(
+    "empty", [[np.nan] * 2, pd.array([None] * 2, "boolean"), [None] * 2, [pd.NaT] * 2]
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_file_in_which_a_column_is_all_missing(tmp_path: Path, empty: Any, first: bool) -> None:
+    """Whatever type it has there: pandas writes NaN as a number, for one."""
+    days = pd.to_datetime(["2024-01-02", "2024-01-03", None])
+    whole = pd.DataFrame({"x": [1.0, 2, 3], "when": days, "n": [1, 2, 3], "s": ["u", "v", "u"]})
+    gaps = pd.DataFrame({"x": [4.0, 5], "when": empty, "n": empty, "s": empty})
+    whole.to_parquet(tmp_path / ("b.parquet" if first else "a.parquet"))
+    gaps.to_parquet(tmp_path / ("a.parquet" if first else "b.parquet"))
+    corpus = Parquet(path=str(tmp_path), targets=("when",)).open()
+    assert corpus.columns == {"x": "number", "when": "datetime", "n": "number", "s": "category"}
+    frame = corpus.frame().compute().sort_values("x", ignore_index=True)
+    assert frame["when"].tolist()[:2] == days.tolist()[:2]
+    assert frame["when"].isna().tolist() == [False, False, True, True, True]
+    np.testing.assert_array_equal(frame["n"], [1, 2, 3, np.nan, np.nan])
+    assert frame["s"].tolist()[:3] == ["u", "v", "u"]
+    assert frame["s"].isna().tolist() == [False, False, False, True, True]
+
+
+def test_dates_that_stand_for_classes(tmp_path: Path) -> None:
+    days = ["2024-01-02", "2023-05-06 07:08:09.000010", None, "2024-01-02"]
+    table = pa.table({"d": pa.array(pd.to_datetime(days, format="ISO8601")), "a": [1, 2, 3, 5]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=1)
+    levels = ("2023-05-06 07:08:09.000010", "2024-01-02 00:00:00")
+    corpus = Parquet(path=str(tmp_path / "x.parquet"), categorical=("d",)).open()
+    assert corpus.columns["d"] == "category"
+    recipe = Recipe.fit(corpus)
+    assert recipe.columns == (*(f"d={level}" for level in levels), "d=<missing>", "a")
+    X = recipe.transform(corpus).compute()
+    np.testing.assert_array_equal(X[:, :3].argmax(axis=1), [1, 0, 2, 1])
+    np.testing.assert_allclose(recipe.transform_frame(table.to_pandas()), X)
+    corpus = Parquet(path=str(tmp_path / "x.parquet"), categorical=("d",), targets=("d",)).open()
+    (target,) = corpus.read_targets()
+    assert (target.kind, target.levels) == ("class", levels)
+    assert target.values.tolist() == [1, 0, -1, 1]
+
+
+def test_ids_that_no_int64_holds(tmp_path: Path) -> None:
+    ids = pa.array([5, 2**63, 2**63 + 1], pa.uint64())  # the last two are one as floating numbers
+    corpus = Parquet(path=write(tmp_path, k=ids, a=[1, 2, 3]), id="k").open()
+    message = r"id column 'k' holds 9.22\d*e\+18 in row 1; an id must be text or a whole number"
+    with pytest.raises(CorpusError, match=message):
+        corpus.ids()
 
 
 def test_the_same_values_stored_otherwise(tmp_path: Path) -> None:

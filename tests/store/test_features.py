@@ -95,6 +95,22 @@ def test_features_are_written_once(tmp_path: Path, store: Store) -> None:
     assert store.group(f"features/{key}").attrs["untouched"]
 
 
+@pytest.mark.parametrize("written_meanwhile", [False, True])
+def test_the_source_is_what_was_read_last(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, written_meanwhile: bool
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    here, there = corpus(tmp_path / "a"), corpus(tmp_path / "b")
+    key = write_features(store, here, 8)
+    if written_meanwhile:  # by another run, after this one had looked
+        monkeypatch.setattr("contexture.store.features.has_features", lambda *_: False)
+    assert write_features(store, there, 8) == key
+    assert "/b/" in there.source
+    assert store.group(f"features/{key}").attrs["source"] == there.source
+    assert read_features(store, key).shape == (ROWS, 4)
+
+
 def test_half_written_features_are_written_again(tmp_path: Path, store: Store) -> None:
     source = corpus(tmp_path)
     key = write_features(store, source, 8)
