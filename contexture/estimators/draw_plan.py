@@ -7,7 +7,18 @@ import math
 from dataclasses import dataclass
 from functools import partial
 
+from contexture.contexts.base import Context
+from contexture.contexts.reference import ReferenceContext
 from contexture.errors import InputError
+from contexture.estimators.options import DRAWS, Estimation
+
+SHRINK_ROWS = 50_000
+"""Rows above which a context over all rows becomes one over drawn references, where it means the
+same over fewer and nothing else was asked for."""
+
+FEWEST_NEIGHBOURS = 10
+"""K among references that the plan chooses, at least: a fraction rounded to one neighbour, or two,
+is another context."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +150,54 @@ def _check_positive(**values: float) -> None:
     for name, value in values.items():
         if not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} is {value}; a positive number is needed.")
+
+
+def resolve(
+    context: Context, n: int, D: int, options: Estimation, max_rank: int = 512
+) -> tuple[Context, DrawPlan | None]:
+    """Return the context with a reference set chosen for it, where it has many rows and none.
+
+    A KNN context with a fixed K stays as it is: over fewer references it would be another one. So
+    does one whose fraction of the most references would be a few neighbours, rounded, and any if
+    so many values are wanted that the most references do not have them. What was chosen comes with
+    it; None where nothing was.
+
+    Parameters
+    ----------
+    context : Context
+    n, D : int
+        Shape of X.
+    options : Estimation
+    max_rank : int
+        d_0.
+    """
+    if n <= SHRINK_ROWS or options.route_of(context.label) not in ("auto", "moments"):
+        return context, None
+    if not isinstance(context, ReferenceContext) or context.reference is not None:
+        return context, None
+    # Below d_0 references there are fewer values, and τ is another number.
+    fewest = max(FEWEST_REFERENCES, max_rank + 1)
+    fraction = getattr(context, "fraction", None)
+    if fraction is not None:
+        fewest = max(fewest, math.ceil(FEWEST_NEIGHBOURS / fraction))
+    if not context.can_shrink or fewest > MOST_REFERENCES:
+        return context, None
+    wanted = choose_draws(
+        options.reference_error,
+        n,
+        rule=rule_of(context.family),
+        references=(fewest, MOST_REFERENCES),
+        draws=(options.draws or DRAWS, options.draws or MOST_DRAWS),
+        dense=not context.extent(n, D).sparse,
+    )
+    # The name stays: it is the same context, estimated.
+    drawn = context.model_copy(update={"reference": wanted.reference, "name": context.label})
+    return drawn, wanted
+
+
+def reference_error(context: Context, n: int, draws: int) -> float | None:
+    """Error of τ that is to be expected of drawn references; None where all rows are references."""
+    if not isinstance(context, ReferenceContext) or not context.draws_references(n):
+        return None
+    # τ lies between 1 and 1 + β: a rule made for many references must not promise more.
+    return min(1.0, rule_of(context.family).error(context.reference_size(n), draws))

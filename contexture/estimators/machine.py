@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 MEMORY_SHARE = 0.75
 """Part of a worker's memory that a plan may fill; Dask begins to pause workers at 0.8."""
@@ -10,6 +11,38 @@ MEMORY_SHARE = 0.75
 BASE_BYTES = 400 * 2**20
 """What a worker process takes before it holds any data: the interpreter, Dask, SciPy, Zarr, Numba
 and compiled code. Measured: 374 MiB resident after a first small KNN and RBF context."""
+
+
+class Disk(int):
+    """Bytes that are free where a store lies, or taken by what a run may find there again.
+
+    Parameters
+    ----------
+    free : int
+    features, contexts : int
+        What the features, and the operators and neighbours, of the store take: of this corpus or
+        of another.
+    """
+
+    free: int
+    features: int
+    contexts: int
+
+    def __new__(cls, free: int, features: int = 0, contexts: int = 0) -> Self:
+        """Add them up."""
+        found = super().__new__(cls, free + features + contexts)
+        found.free, found.features, found.contexts = free, features, contexts
+        return found
+
+    def __reduce__(self) -> tuple[type[Self], tuple[int, int, int]]:
+        return type(self), (self.free, self.features, self.contexts)
+
+    def usable_for(self, features: int, contexts: int) -> int:
+        """Bytes that a plan which stores so much may count on.
+
+        No more than it stores can be there already: the rest belongs to other data, and stays.
+        """
+        return self.free + min(self.features, features) + min(self.contexts, contexts)
 
 
 @dataclass(frozen=True)
@@ -20,9 +53,8 @@ class Machine:
     ----------
     memory : int
         Bytes that one Dask worker thread may use.
-    disk : int or None
-        Bytes where the store lies that are free, or hold operators of it, which may serve again;
-        None if unknown.
+    disk : int, Disk or None
+        Bytes where the store lies that are free, or hold what may serve again; None if unknown.
     threads : int
         Of a worker process, which share what the process itself takes.
     """

@@ -6,35 +6,23 @@ The figures are upper estimates from the shapes alone. A context that would not 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from contexture.contexts.base import Context
-from contexture.contexts.reference import ReferenceContext
-from contexture.estimators.draw_plan import (
-    FEWEST_REFERENCES,
-    MOST_DRAWS,
-    MOST_REFERENCES,
-    DrawPlan,
-    choose_draws,
-    rule_of,
-)
+from contexture.contexts.knn import KnnFields
+from contexture.contexts.masked import MaskedKnn
+from contexture.estimators.costs import BLOCK_BYTES, Costs, Route, costs_of
+from contexture.estimators.draw_plan import reference_error, resolve
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import DRAWS, Estimation, KernelRoute
 from contexture.estimators.preparation import evidence_bytes, order_bytes, search_bytes
-from contexture.estimators.routes import BLOCK_BYTES, Route, choose_route, costs_of
+from contexture.estimators.routes import choose_route
 from contexture.estimators.solution import SINGLE_LIMIT
-
-SHRINK_ROWS = 50_000
-"""Rows above which a context over all rows becomes one over drawn references, where it means the
-same over fewer and nothing else was asked for."""
-
-FEWEST_NEIGHBOURS = 10
-"""K among references that the plan chooses, at least: a fraction rounded to one neighbour, or two,
-is another context."""
 
 LEFT_ROWS = 200_000
 """Rows up to which the functions on the inputs are kept, unless something else is said."""
+
+_FLOAT, _INDEX = 8, 4
 
 
 @dataclass(frozen=True)
@@ -76,13 +64,17 @@ class ContextPlan:
     read_bytes : float
         What these passes read.
     disk_bytes : int
-        Size of what is stored before compression.
+        Size of what is stored for the context, before compression: its neighbours, its operator or
+        moments, and the functions that are kept; and of a basis that is not held in memory.
     memory_bytes : int
-        Peak on one worker.
+        Peak on one worker: the one that has the basis, or one that helps it.
     solver_bytes : int
         Memory that an iterative solver may fill with its basis; the rest goes to disk.
     work : float
         Floating-point operations, roughly.
+    features_bytes : int
+        Size of X with the names and weights of the rows, before compression; stored once for all
+        contexts.
     """
 
     context: str
@@ -109,6 +101,7 @@ class ContextPlan:
     memory_bytes: int
     solver_bytes: int
     work: float
+    features_bytes: int = 0
 
 
 def plan_context(
@@ -152,33 +145,36 @@ def plan_context(
     extent = chosen.extent(n, D)
     rank = max(1, min(max_rank, min(n, extent.columns) - 1))
     room = None if machine is None else machine.room
-    route = choose_route(chosen, extent, rank, options, room)
-    left = options.left_functions == "always" or (
-        # Moments have no rows at hand: the functions cost another pass.
-        options.left_functions == "auto" and n <= LEFT_ROWS and route != "moments"
-    )
-    draws = 1
-    if route == "moments":
-        draws = options.draws or (wanted.draws if wanted is not None else DRAWS)
     kept = min(rank, rank_kept)
-    costs = costs_of(
-        route,
-        extent,
-        D=D,
-        rank=rank,
-        left=kept if left else 0,
-        draws=draws,
-        chunk_rows=chunk_rows,
-        double=options.tolerance < SINGLE_LIMIT,
-        room=room,
-        tasks=tasks,
-    )
+    drawn = options.draws or (wanted.draws if wanted is not None else DRAWS)
+
+    def costs_by(route: Route) -> Costs:
+        return costs_of(
+            route,
+            extent,
+            D=D,
+            rank=rank,
+            left=kept if _keeps_left(options, n, route) else 0,
+            draws=drawn if route == "moments" else 1,
+            chunk_rows=chunk_rows,
+            double=options.tolerance < SINGLE_LIMIT,
+            room=room,
+            tasks=tasks,
+        )
+
+    route = choose_route(chosen, extent, rank, options, room, costs_by)
+    costs = costs_by(route)
+    left = _keeps_left(options, n, route)
+    draws = drawn if route == "moments" else 1
+    error = reference_error(chosen, n, draws)
     ordering = order_bytes(chosen, extent)
     ordered = 0 < ordering <= (room or ordering) and route in ("krylov", "distributed")
     ordered = ordered and options.local_order == "auto"
     search = search_bytes(chosen, n, D)
     rows = evidence_bytes(chosen, extent, D) + BLOCK_BYTES
     memory = max(costs.memory_bytes, search, ordering if ordered else 0, rows)
+    functions = _FLOAT * kept * (extent.columns + (n if left else 0))
+    disk = costs.disk_bytes + _neighbours_bytes(chosen, n) + functions
     return ContextPlan(
         context=context.label,
         family=context.family,
@@ -189,54 +185,30 @@ def plan_context(
         nonzeros=extent.nonzeros,
         kernel=options.kernel if route == "matrix-free" else "auto",
         draws=draws,
-        reference_error=_reference_error(chosen, n, draws),
-        error_reached=wanted is None or wanted.reached,
+        reference_error=error,
+        # The last bit of a power must not decide.
+        error_reached=wanted is None or (error or 0.0) <= options.reference_error * (1 + 1e-9),
         rank=rank,
         left_functions=left,
         ordered=ordered,
         search_bytes=search,
         rows_bytes=rows,
-        **{**vars(costs), "memory_bytes": memory},
+        features_bytes=_FLOAT * n * (D + 2),
+        **{**vars(costs), "memory_bytes": memory, "disk_bytes": disk},
     )
 
 
-def resolve(
-    context: Context, n: int, D: int, options: Estimation, max_rank: int = 512
-) -> tuple[Context, DrawPlan | None]:
-    """Return the context with a reference set chosen for it, where it has many rows and none.
-
-    A KNN context with a fixed K stays as it is: over fewer references it would be another one; so
-    does one whose fraction of the most references would be a few neighbours, rounded. What was
-    chosen comes with it; None where nothing was.
-    """
-    if n <= SHRINK_ROWS or options.route_of(context.label) not in ("auto", "moments"):
-        return context, None
-    if not isinstance(context, ReferenceContext) or context.reference is not None:
-        return context, None
-    if not context.can_shrink:
-        return context, None
-    # Below d_0 references there are fewer values, and τ is another number.
-    fewest = max(FEWEST_REFERENCES, max_rank + 1)
-    fraction = getattr(context, "fraction", None)
-    if fraction is not None:
-        fewest = max(fewest, math.ceil(FEWEST_NEIGHBOURS / fraction))
-        if fewest > MOST_REFERENCES:
-            return context, None
-    wanted = choose_draws(
-        options.reference_error,
-        n,
-        rule=rule_of(context.family),
-        references=(min(fewest, MOST_REFERENCES), MOST_REFERENCES),
-        draws=(options.draws or DRAWS, options.draws or MOST_DRAWS),
-        dense=not context.extent(n, D).sparse,
-    )
-    # The name stays: it is the same context, estimated.
-    drawn = context.model_copy(update={"reference": wanted.reference, "name": context.label})
-    return drawn, wanted
+def _keeps_left(options: Estimation, n: int, route: Route) -> bool:
+    """Whether the functions on the inputs are kept."""
+    if options.left_functions != "auto":
+        return options.left_functions == "always"
+    # Moments have no rows at hand: the functions cost another pass.
+    return n <= LEFT_ROWS and route != "moments"
 
 
-def _reference_error(context: Context, n: int, draws: int) -> float | None:
-    if not isinstance(context, ReferenceContext) or not context.draws_references(n):
-        return None
-    # τ lies between 1 and 1 + β: a rule made for many references must not promise more.
-    return min(1.0, rule_of(context.family).error(context.reference_size(n), draws))
+def _neighbours_bytes(context: Context, n: int) -> int:
+    """Size of the neighbours of all rows as they are stored; 0 where none are searched before."""
+    if not isinstance(context, KnnFields) or not context.approximates(n):
+        return 0
+    masks = context.n_masks if isinstance(context, MaskedKnn) else 1
+    return _INDEX * n * masks * context.neighbours(n)

@@ -9,8 +9,9 @@ from contexture.contexts.graph import Graph
 from contexture.contexts.masked import MaskedKnn
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import TooLargeError
-from contexture.estimators.machine import Machine, gibibytes
-from contexture.estimators.plan import FEWEST_NEIGHBOURS, ContextPlan
+from contexture.estimators.draw_plan import FEWEST_NEIGHBOURS
+from contexture.estimators.machine import Disk, Machine, gibibytes
+from contexture.estimators.plan import ContextPlan
 
 
 def require_room(plans: list[ContextPlan], machine: Machine) -> None:
@@ -35,11 +36,18 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
                 f"{gibibytes(plan.memory_bytes)} of memory on one worker, and beside what its "
                 f"process takes {gibibytes(room)} may be used; {_advice(plan, machine)}."
             )
-    needed = sum(plan.disk_bytes for plan in plans)
-    if machine.disk is not None and needed > machine.disk:
+    if machine.disk is None:
+        return
+    # X is stored once for all contexts.
+    features = max((plan.features_bytes for plan in plans), default=0)
+    contexts = sum(plan.disk_bytes for plan in plans)
+    needed, usable = features + contexts, int(machine.disk)
+    if isinstance(machine.disk, Disk):
+        usable = machine.disk.usable_for(features, contexts)
+    if needed > usable:
         raise TooLargeError(
-            f"the operators need up to {gibibytes(needed)} of disk, and "
-            f"{gibibytes(machine.disk)} are free where the store lies, or hold operators of it; "
+            f"the features and contexts need up to {gibibytes(needed)} of disk, and "
+            f"{gibibytes(usable)} are free where the store lies, or hold what may serve again; "
             "free some, or give 'store' another place."
         )
 
@@ -47,14 +55,15 @@ def require_room(plans: list[ContextPlan], machine: Machine) -> None:
 def _advice(plan: ContextPlan, machine: Machine) -> str:
     enough = gibibytes(machine.memory_for(plan.memory_bytes))
     more = f"or give the workers more memory, {enough} for each thread"
-    searched = plan.search_bytes > machine.room  # whatever the route
+    searched = plan.search_bytes > machine.room  # whatever the route, as are its rows
     if isinstance(plan.resolved, Graph | Counts) and plan.rows_bytes > machine.room:
         return (
             f"give the workers more memory, {enough} for each thread: each of them holds the whole "
             "matrix while its rows are computed"
         )
     dense = plan.nonzeros == plan.rows * plan.columns
-    if plan.route == "krylov" and not searched and not dense:
+    helps = not (searched or dense or plan.rows_bytes > machine.room)
+    if plan.route == "krylov" and helps:
         return f"set route to 'distributed', choose a smaller max_rank than {plan.rank}, {more}"
     if isinstance(plan.resolved, ReferenceContext):
         if plan.columns < plan.rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from contexture.contexts import Rbf
 from contexture.errors import TooLargeError
-from contexture.estimators.machine import BASE_BYTES, MEMORY_SHARE, Machine, gibibytes
+from contexture.estimators.machine import BASE_BYTES, MEMORY_SHARE, Disk, Machine, gibibytes
 from contexture.estimators.options import Estimation
 from contexture.estimators.plan import plan_context
 from contexture.estimators.room import require_room
@@ -39,6 +41,15 @@ def test_a_worker_that_would_die_is_refused_at_the_border() -> None:
     )
     with pytest.raises(TooLargeError, match="beside what its process takes 0 B may be used"):
         require_room([plan], Machine(200 * MIB))
+
+
+def test_disk_that_holds_something_is_free_up_to_what_is_stored() -> None:
+    disk = Disk(100, 10, 30)
+    assert disk == 140
+    found = [disk.usable_for(*stored) for stored in ((0, 0), (5, 0), (10, 30), (99, 99))]
+    assert found == [100, 105, 140, 140]
+    again = pickle.loads(pickle.dumps(disk))
+    assert (again, again.usable_for(5, 7)) == (140, 112)
 
 
 def test_sizes_for_people() -> None:

@@ -9,27 +9,21 @@ import pytest
 from contexture.contexts import Context, Counts, Graph, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.base import Extent
 from contexture.errors import ContextError, TooLargeError
-from contexture.estimators.draw_plan import MOST_DRAWS, MOST_REFERENCES, RULES
-from contexture.estimators.exact import GRAM_LIMIT
+from contexture.estimators.costs import BASIS_BYTES, GROUPS, costs_of
+from contexture.estimators.draw_plan import (
+    FEWEST_NEIGHBOURS,
+    MOST_DRAWS,
+    MOST_REFERENCES,
+    RULES,
+    SHRINK_ROWS,
+)
+from contexture.estimators.exact import DENSE_SIDE, GRAM_LIMIT
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import DRAWS, Estimation
-from contexture.estimators.plan import (
-    FEWEST_NEIGHBOURS,
-    LEFT_ROWS,
-    SHRINK_ROWS,
-    ContextPlan,
-    plan_context,
-)
+from contexture.estimators.plan import LEFT_ROWS, ContextPlan, plan_context
 from contexture.estimators.preparation import evidence_bytes
 from contexture.estimators.room import require_room
-from contexture.estimators.routes import (
-    BASIS_BYTES,
-    DENSE_SIDE,
-    GROUPS,
-    MOMENT_ROWS,
-    choose_route,
-    costs_of,
-)
+from contexture.estimators.routes import MOMENT_ROWS, choose_route
 
 GIB = 2**30
 
@@ -164,10 +158,14 @@ def test_a_fraction_is_never_rounded_to_a_neighbour_or_two() -> None:
 
 
 def test_as_many_values_as_references_can_be_asked_for() -> None:
-    found = plan_context(Rbf(gamma=1), SHRINK_ROWS + 1, 8, max_rank=MOST_REFERENCES)
-    assert (found.route, found.columns, found.rank) == (
-        "moments", MOST_REFERENCES, MOST_REFERENCES - 1,
-    )  # fmt: skip
+    n, most = SHRINK_ROWS + 1, MOST_REFERENCES
+    for context in (Rbf(gamma=1), Knn(fraction=0.01)):
+        found = plan_context(context, n, 8, max_rank=most - 1)
+        assert (found.route, found.columns, found.rank) == ("moments", most, most - 1)
+        # The most references would not have as many values: all rows are kept.
+        whole = plan_context(context, n, 8, max_rank=most)
+        assert (whole.columns, whole.rank) == (n, most)
+        assert whole.route == ("matrix-free" if context.kind == "rbf" else "krylov")
 
 
 def test_large_blocks_leave_groups_enough_for_the_errors() -> None:

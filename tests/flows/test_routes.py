@@ -128,6 +128,15 @@ def test_kernels_without_their_matrix_and_neighbours_found_once(
     )
 
 
+def test_drawn_references_whose_moments_would_not_fit(configuration: Path, tmp_path: Path) -> None:
+    rows = run(configuration, tmp_path / "rows.zarr", DRAWN, route="exact")
+    routes = {"knn-0.1-m60": "distributed", "rbf-5-m50": "matrix-free"}
+    found = run(configuration, tmp_path / "other.zarr", DRAWN, routes=routes)
+    np.testing.assert_allclose(values(found), values(rows), rtol=1e-4, atol=1e-5)
+    methods = [found.spectrum(name).attrs["method"] for name in routes]
+    assert ["Lanczos" in methods[0], "tiles" in methods[1]] == [True, True]
+
+
 def test_routes_of_single_contexts(configuration: Path, tmp_path: Path) -> None:
     rows = run(configuration, tmp_path / "rows.zarr", [Knn(k=8), Rbf(gamma=5)])
     found = run(
