@@ -13,6 +13,7 @@ import dask.array
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from contexture.corpus import Corpus
 from contexture.encodings import Encoding, Matrix, OneHot, Scaled, encode, encode_partitions
@@ -169,6 +170,11 @@ def validate_matrix(X: ArrayLike) -> Matrix:  # noqa: N803
     CorpusError
         If it is anything else; the first bad entry is named.
     """
+    if sparse.issparse(X):
+        raise CorpusError(
+            "X is a sparse matrix, and it must be an array; give X.toarray(), or where that is too "
+            "large, fewer columns, such as those of a truncated SVD"
+        )
     try:
         array = np.asarray(X)
     except ValueError as error:
@@ -179,19 +185,28 @@ def validate_matrix(X: ArrayLike) -> Matrix:  # noqa: N803
         raise CorpusError(f"X has dtype {array.dtype}; it must hold numbers")
     if 0 in array.shape:
         raise CorpusError(f"X has shape {array.shape}; it needs at least one row and one column")
+    if np.ma.is_masked(X):
+        # Under the mask are numbers that mean nothing.
+        row, column = np.argwhere(np.ma.getmaskarray(np.ma.asarray(X)))[0]
+        raise CorpusError(
+            f"X is masked at row {row}, column {column}; fill in what is missing, or leave the row "
+            "out"
+        )
     matrix = np.ascontiguousarray(array, dtype=np.float64)
-    bad = np.argwhere(~np.isfinite(matrix))
-    if bad.size:
-        row, column = bad[0]
+    # Of the columns: nothing as large as X is made beside it.
+    low, high = matrix.min(axis=0), matrix.max(axis=0)
+    if not (np.isfinite(low) & np.isfinite(high)).all():
+        row, column = np.argwhere(~np.isfinite(matrix))[0]
         raise CorpusError(
             f"X is {matrix[row, column]} at row {row}, column {column}; every entry must be finite"
         )
-    largest = float(np.abs(matrix - matrix[0]).max())
+    with np.errstate(over="ignore"):
+        largest = float(np.maximum(high - matrix[0], matrix[0] - low).max())
     if 0 < largest < TINY or largest > HUGE:
         raise CorpusError(
             f"X varies by {largest:.3g}, and its squares cannot be held in floating point; "
             f"rescale it to vary by {TINY:g} to {HUGE:g}"
         )
-    if (matrix == matrix[0]).all():
+    if largest == 0:
         raise CorpusError("every column of X is constant; a context needs features that vary")
     return matrix

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -80,21 +82,23 @@ class Features:
         Raises
         ------
         CorpusError
-            If the matrix is empty or holds NaN or infinite values.
+            If the matrix is empty or sparse, or holds masked, NaN or infinite values.
         InputError
             If there is not one id or weight a row, or two rows have the same id.
         """
         matrix = validate_matrix(X)
         n = len(matrix)
+        if np.ma.is_masked(ids):
+            raise InputError(
+                f"the id of row {_first_masked(ids)} is masked; every row needs an id."
+            )
         names = np.arange(n) if ids is None else np.asarray(ids)
         if names.shape != (n,):
             raise InputError(f"ids have shape {names.shape}; one a row is needed: ({n},).")
         texts = list(map(str, names.tolist()))
-        if len(set(texts)) < n:
-            repeated = next(text for text in texts if texts.count(text) > 1)
-            raise InputError(f"the id '{repeated}' is given more than once; ids must be unique.")
+        require_different(texts, len(set(texts)))
         weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
-        content = hashlib.sha256(matrix.tobytes())
+        content = hashlib.sha256(matrix.data)  # in C order: the bytes without a copy
         content.update(weights.tobytes())
         content.update("\n".join(texts).encode())
         return cls(matrix, names, weights, content.hexdigest()[:16])
@@ -110,11 +114,28 @@ class Features:
         return int(self.X.shape[0]), int(self.X.shape[1])
 
 
+def require_different(ids: Sequence[str], different: int) -> None:
+    """Refuse ids of which only so many are different, unless that is all."""
+    if different < len(ids):
+        times = Counter(ids)
+        repeated = next(name for name in ids if times[name] > 1)
+        raise InputError(f"the id '{repeated}' is given more than once; ids must be unique.")
+
+
+def _first_masked(values: Any) -> int:
+    return int(np.argwhere(np.ma.getmaskarray(values))[0, 0])
+
+
 def normalise(weights: npt.ArrayLike, n: int) -> FloatArray:
     """Check n positive weights and let them add up to 1."""
     array = np.asarray(weights, dtype=np.float64)
     if array.shape != (n,):
         raise InputError(f"weights have shape {array.shape}; one number a row is needed: ({n},).")
+    if np.ma.is_masked(weights):
+        raise InputError(
+            f"the weight of row {_first_masked(weights)} is masked; weights must be positive and "
+            "finite."
+        )
     bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
     if bad.size:
         raise InputError(

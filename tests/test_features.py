@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from scipy.spatial.distance import pdist
 
 from contexture.corpus import Corpus
@@ -232,3 +234,49 @@ def test_validate_matrix() -> None:
 def test_matrices_that_are_none(X: np.ndarray, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         validate_matrix(X)
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (
+            np.ma.array([[1.0, 2], [3, 4]], mask=[[False, False], [False, True]]),
+            "X is masked at row 1, column 1; fill in what is missing, or leave the row out",
+        ),
+        (
+            sparse.csr_array(np.eye(3)),
+            "X is a sparse matrix, and it must be an array; give X.toarray(), or where that is too "
+            "large, fewer columns, such as those of a truncated SVD",
+        ),
+        (
+            np.array([[1.7e308], [-1.7e308]]),
+            "X varies by inf, and its squares cannot be held in floating point; rescale it to vary "
+            "by 1e-100 to 1e+100",
+        ),
+        (
+            np.array([[0.0, 1], [0, 1e101]]),
+            "X varies by 1e+101, and its squares cannot be held in floating point; rescale it to "
+            "vary by 1e-100 to 1e+100",
+        ),
+    ],
+)
+def test_values_that_cannot_be_used(X: Any, message: str) -> None:
+    with pytest.raises(CorpusError) as caught:
+        validate_matrix(X)
+    assert str(caught.value) == message
+
+
+def test_a_mask_that_hides_nothing_is_none() -> None:
+    X = np.ma.array([[1.0, 2], [3, 4]], mask=False)
+    np.testing.assert_array_equal(validate_matrix(X), [[1, 2], [3, 4]])
+
+
+def test_validation_makes_nothing_as_large_as_the_matrix() -> None:
+    X = np.random.default_rng(0).normal(size=(10_000, 100))
+    tracemalloc.start()
+    try:
+        assert validate_matrix(X) is X
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.1 * X.nbytes

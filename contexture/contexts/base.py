@@ -211,9 +211,10 @@ class Context(BaseModel, ABC):
         return self.model_dump(mode="json", exclude={"name", "path"})
 
     def identity(self, features: Features, seed: int) -> str:
-        """Key of the operator: equal if and only if the same numbers would come out.
+        """Key of the operator: equal only if the same numbers would come out.
 
-        Names and paths are left out, the content of files is in.
+        Names and paths are left out, the content of files is in. Different keys may belong to the
+        same numbers: of a graph in which the same edges stand in another order, say.
         """
         parts = {
             "format": self.version,

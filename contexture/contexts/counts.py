@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import pandas as pd
 from pydantic import ConfigDict, Field, model_validator
 from scipy import sparse
 
 from contexture.contexts.base import Context, Extent
 from contexture.contexts.matrix import MatrixRows
+from contexture.contexts.naming import in_order, numbered, places_of, rows_named
 from contexture.contexts.tables import (
     file_fingerprint,
     name_from_path,
-    positions_of,
     read_amounts,
     read_table,
 )
@@ -81,23 +80,30 @@ class Counts(Context):
     def extent(self, n: int, D: int) -> Extent:
         """Sparse, one entry a pair at most."""
         del D
-        table = read_table(self.path, self._columns, self.label)
-        values = int(table[self.context].nunique())
-        return Extent(n, values, len(table), True, 10.0 * len(table) / n)
+        pairs, values = 0, dict[str, int]()
+        for piece in read_table(self.path, self._columns, self.label):
+            numbered(piece[self.context], values)
+            pairs += len(piece)
+        return Extent(n, len(values), pairs, True, 10.0 * pairs / n)
 
     def fit(self, features: Features, seed: int = 0) -> MatrixRows:
         """Read the counts and match their inputs with the corpus."""
         del seed
-        table = read_table(self.path, self._columns, self.label)
-        x = positions_of(table[self.input], features.names, self.path, self.label, "input")
-        counts = read_amounts(table[self.count], self.path, self.label, "count")
-        codes, values = pd.factorize(table[self.context].astype(str), sort=True)
-        matrix = sparse.csr_array((counts, (x, codes)), shape=(features.shape[0], len(values)))
-        return MatrixRows.from_amounts(
-            matrix,
-            features.names,
-            np.asarray(values, dtype=object),
-            self.label,
-            "count",
-            {"pairs": len(table)},
-        )
+        ids = features.names
+        amounts, values, pairs = self._amounts(ids)
+        return MatrixRows.from_amounts(amounts, ids, values, self.label, "count", {"pairs": pairs})
+
+    def _amounts(self, ids: np.ndarray) -> tuple[sparse.csr_array, np.ndarray, int]:
+        """Read a matrix of counts, what its columns stand for, and how many rows the table has."""
+        places, known = places_of(ids), dict[str, int]()
+        rows, columns, parts = [], [], []
+        for piece in read_table(self.path, self._columns, self.label):
+            rows += rows_named(piece, [self.input], places, self.path, self.label, "input")
+            columns.append(numbered(piece[self.context], known))
+            parts.append(read_amounts(piece[self.count], self.path, self.label, "count"))
+        del places
+        values, order = in_order(known)
+        x, a, counts = np.concatenate(rows), order[np.concatenate(columns)], np.concatenate(parts)
+        del rows, columns, parts
+        amounts = sparse.csr_array((counts, (x, a)), shape=(len(ids), len(values)))
+        return amounts, values, len(counts)

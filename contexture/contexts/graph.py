@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -12,10 +13,10 @@ from scipy import sparse
 
 from contexture.contexts.base import Context, Extent
 from contexture.contexts.matrix import MatrixRows
+from contexture.contexts.naming import places_of, rows_named
 from contexture.contexts.tables import (
     file_fingerprint,
     name_from_path,
-    positions_of,
     read_amounts,
     read_table,
 )
@@ -84,11 +85,11 @@ class Graph(Context):
     def extent(self, n: int, D: int) -> Extent:
         """Sparse, n × n, at most two entries an edge."""
         del D
-        edges = len(self._table())
+        edges = sum(map(len, self._table()))
         nonzeros = edges if self.directed else 2 * edges
         return Extent(n, n, nonzeros, True, 10.0 * nonzeros / n)
 
-    def _table(self) -> pd.DataFrame:
+    def _table(self) -> Iterator[pd.DataFrame]:
         columns = [self.source, self.target] + ([self.weight] if self.weight else [])
         optional = [] if self.weight else ["weight"]  # unless it names the nodes
         return read_table(self.path, columns, self.label, optional)
@@ -96,26 +97,58 @@ class Graph(Context):
     def fit(self, features: Features, seed: int = 0) -> MatrixRows:
         """Read the edges and match their nodes with the corpus."""
         del seed
-        table = self._table()
-        nodes = pd.concat([table[self.source], table[self.target]], ignore_index=True)
-        u, v = np.split(positions_of(nodes, features.names, self.path, self.label, "node"), 2)
-        column = table.columns[2] if table.shape[1] > 2 else None
-        weights = (
-            np.ones(len(table))
-            if column is None
-            else read_amounts(table[column], self.path, self.label, "weight")
+        ids = features.names
+        weights, edges, column = self._weights(ids)
+        lack, remedy = self._empty(column)
+        return MatrixRows.from_amounts(
+            weights,
+            ids,
+            ids,
+            self.label,
+            "edge",
+            {"edges": edges, "weights": column or "every edge counts 1"},
+            lack,
+            remedy,
         )
-        n = features.shape[0]
+
+    def _weights(self, ids: np.ndarray) -> tuple[sparse.csr_array, int, str | None]:
+        """Read a matrix of weights, how many edges the table has, and the column of the weights."""
+        places, column = places_of(ids), None
+        sources, targets, parts = [], [], []
+        for piece in self._table():
+            nodes = [self.source, self.target]
+            u, v = rows_named(piece, nodes, places, self.path, self.label, "node")
+            sources.append(u)
+            targets.append(v)
+            column = piece.columns[2] if piece.shape[1] > 2 else None
+            if column is not None:
+                parts.append(read_amounts(piece[column], self.path, self.label, "weight"))
+        del places
+        u, v = np.concatenate(sources), np.concatenate(targets)
+        del sources, targets
+        weights = np.concatenate(parts) if parts else np.ones(len(u))
+        del parts
+        edges, n = len(u), len(ids)
         if not self.directed:
             other = u != v  # a loop is one entry of the matrix, not two
             u, v = np.concatenate([u, v[other]]), np.concatenate([v, u[other]])
             weights = np.concatenate([weights, weights[other]])
-        matrix = sparse.csr_array((weights, (u, v)), shape=(n, n))
-        return MatrixRows.from_amounts(
-            matrix,
-            features.names,
-            features.names,
-            self.label,
+        return sparse.csr_array((weights, (u, v)), shape=(n, n)), edges, column
+
+    def _empty(self, column: str | None) -> tuple[str, str]:
+        """Say what a row without a law has none of, and what to do about it."""
+        if self.directed:
+            # Without the edges that lead to it, others may be left without any.
+            positive = "" if column is None else " of positive weight"
+            return (
+                f"edge{positive} that leads out of them",
+                "leave them out of both the corpus and the edges, give each a loop, or set "
+                "directed to false",
+            )
+        if column is None:
+            return "edge", "give them one, or leave these rows out of the corpus"
+        return (
             "edge",
-            {"edges": len(table), "weights": column or "every edge counts 1"},
+            "give them one of positive weight, or leave these rows out of both the corpus and the "
+            "edges",
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from contexture.contexts.base import EqualWeightsKept
-from contexture.contexts.reference import new_rows, own_positions
+from contexture.contexts.reference import block_of, new_rows, own_positions
 from contexture.contexts.search import References
 from contexture.inputs import FloatArray, IntArray, RowsOfX
 
@@ -65,14 +65,20 @@ class KnnRows(EqualWeightsKept):
         return (stop - start) * self.k
 
     def rows(self, start: int, stop: int) -> csr_array:
-        """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
+        """Rows ``start`` to ``stop`` of P as CSR, shape (r, m).
+
+        Raises
+        ------
+        InputError
+            If X is not finite there.
+        """
         return uniform_rows(self.nearest(start, stop), self.shape[1])
 
     def nearest(self, start: int, stop: int) -> IntArray:
         """Neighbours of rows ``start`` to ``stop`` among the references, shape (r, k)."""
         if self.neighbours is not None:
             return np.asarray(self.neighbours[start:stop], dtype=np.int64)
-        X = np.asarray(self.X[start:stop], dtype=np.float64)
+        X = block_of(self.X, start, stop)
         own = own_positions(self.positions, start, start + len(X))
         return self.searched.nearest(X, self.k, own, self.include_self)
 
@@ -93,7 +99,7 @@ class KnnRows(EqualWeightsKept):
         Raises
         ------
         InputError
-            If the shapes do not fit, or X is not finite.
+            If the shapes do not fit, or X is not finite, or so far out that squares overflow.
         """
         matrix, places = new_rows(X, own, self.references)
         found = self.searched.nearest(matrix, self.k, places, self.include_self)

@@ -156,7 +156,7 @@ class MaskedKnn(KnnFields, MaskFields):
         parts = []
         for i, kept in enumerate(self._masks(features, seed)):
             part = approximate_neighbours(
-                np.ascontiguousarray(X[:, kept]), k, seed, self.include_self, threads,
+                np.take(X, kept, axis=1), k, seed, self.include_self, threads,
                 max(50, SAMPLE // self.n_masks), i,
             )  # fmt: skip
             positions[:, i * k : (i + 1) * k] = part.positions

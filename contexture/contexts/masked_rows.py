@@ -14,7 +14,7 @@ from contexture.contexts.base import Rows
 from contexture.contexts.distances import negative_squares, square_norms
 from contexture.contexts.knn_rows import KnnRows
 from contexture.contexts.rbf import RbfRows
-from contexture.contexts.reference import new_rows, own_positions
+from contexture.contexts.reference import block_of, new_rows, own_positions
 from contexture.contexts.search import References
 from contexture.contexts.tallies import add_counts, rows_of_counts, rows_of_lists
 from contexture.inputs import FloatArray, IntArray
@@ -70,11 +70,17 @@ class MaskedRows:
         )
 
     def rows(self, start: int, stop: int) -> Rows:
-        """Rows ``start`` to ``stop`` of the averaged P, shape (r, m)."""
+        """Rows ``start`` to ``stop`` of the averaged P, shape (r, m).
+
+        Raises
+        ------
+        InputError
+            If X is not finite there.
+        """
         if isinstance(self.plain, KnnRows) and self.plain.neighbours is not None:
             lists = np.array(self.plain.neighbours[start:stop], dtype=np.int32)
             return rows_of_lists(lists, self.shape[1], lists.shape[1])
-        X = np.asarray(self.plain.X[start:stop], dtype=np.float64)
+        X = block_of(self.plain.X, start, stop)
         if isinstance(self.plain, KnnRows):
             own = own_positions(self.plain.positions, start, start + len(X))
             return self._neighbours(self.plain, X, own)
@@ -94,8 +100,11 @@ class MaskedRows:
         tabled = m <= total
         counts = np.zeros((r, m), dtype=np.int32) if tabled else np.empty((r, total), np.int32)
         for i, kept in enumerate(self.masks):
-            seen = References.of(plain.references[:, kept])
-            found = seen.nearest(X[:, kept], k, own, plain.include_self)
+            # `take` copies row by row; an index would make columns, to be copied once more.
+            # Nothing holds the references of one mask while those of the next are made.
+            found = References.of(np.take(plain.references, kept, axis=1)).nearest(
+                np.take(X, kept, axis=1), k, own, plain.include_self
+            )
             if tabled:
                 add_counts(found, counts)
             else:
@@ -111,7 +120,7 @@ class MaskedRows:
         step = max(1, _PANEL_ENTRIES // m)
         panel = np.empty((min(step, r), m))
         for kept in self.masks:
-            left, right = (np.ascontiguousarray(points[:, kept]) for points in (X, R))
+            left, right = (np.take(points, kept, axis=1) for points in (X, R))
             twice, of_x, of_r = 2.0 * left, square_norms(left), square_norms(right)
             for top in range(0, r, step):
                 part, some = panel[: min(step, r - top)], slice(top, top + step)
@@ -122,5 +131,6 @@ class MaskedRows:
                 np.exp(part, out=part)
                 part *= 1.0 / part.sum(axis=1, keepdims=True)
                 total[top : top + step] += part
+            del left, right, twice  # or they would stand beside those of the next mask
         total /= len(self.masks)
         return total

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 
-from contexture.contexts.tables import require_no_empty_rows
 from contexture.errors import ContextError
 from contexture.inputs import FloatArray
 from contexture.values import LEAST_WEIGHT
@@ -35,8 +34,25 @@ class MatrixRows:
         label: str,
         what: str,
         details: Mapping[str, Any],
+        lack: str | None = None,
+        remedy: str | None = None,
     ) -> Self:
         """Normalise the rows of a matrix of weights or counts.
+
+        Parameters
+        ----------
+        amounts : csr_array of shape (n, m)
+            Not negative; equal entries are added up in place.
+        ids : ndarray of shape (n,)
+        context_values : ndarray of shape (m,)
+        label : str
+            Name of the context, for messages.
+        what : str
+            One amount: ``edge`` or ``count``.
+        details : mapping
+            As in `ConditionalRows`.
+        lack, remedy : str, optional
+            What an empty row has none of, and what to do; by default as of counts.
 
         Raises
         ------
@@ -49,7 +65,11 @@ class MatrixRows:
             amounts = amounts / largest
         amounts.eliminate_zeros()
         sums = np.asarray(amounts.sum(axis=1)).ravel()
-        require_no_empty_rows(sums, ids, label, what)
+        remedy = remedy or (
+            f"give them a positive {what}, or leave these rows out of both the corpus and the "
+            f"{what}s"
+        )
+        _require_no_empty_rows(sums, ids, label, lack or what, remedy)
         least = int(sums.argmin())
         if sums[least] < LEAST_WEIGHT * sums.max():
             raise ContextError(
@@ -80,3 +100,16 @@ class MatrixRows:
     def rows(self, start: int, stop: int) -> csr_array:
         """Rows ``start`` to ``stop`` of P as CSR, shape (r, m)."""
         return self.matrix[start:stop]
+
+
+def _require_no_empty_rows(
+    sums: FloatArray, ids: np.ndarray, label: str, lack: str, remedy: str
+) -> None:
+    """Refuse inputs about which the context says nothing (theory.md §1)."""
+    empty = np.flatnonzero(sums <= 0)
+    if empty.size:
+        examples = ", ".join(f"'{name}'" for name in ids[empty[:3]].tolist())
+        raise ContextError(
+            f"context '{label}': {empty.size} row(s) of the corpus have no {lack}, such as "
+            f"{examples}; {remedy}."
+        )

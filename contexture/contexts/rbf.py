@@ -17,7 +17,13 @@ from contexture.contexts.distances import (
     median_squared_distance,
     squared_distances,
 )
-from contexture.contexts.reference import ReferenceContext, draw_reference, new_rows, read_rows
+from contexture.contexts.reference import (
+    ReferenceContext,
+    block_of,
+    draw_reference,
+    new_rows,
+    read_rows,
+)
 from contexture.errors import ContextError
 from contexture.inputs import Features, FloatArray, RowsOfX
 
@@ -132,8 +138,14 @@ class RbfRows(EqualWeightsKept):
         return (stop - start) * len(self.references)
 
     def rows(self, start: int, stop: int) -> FloatArray:
-        """Rows ``start`` to ``stop`` of P, dense, shape (r, m)."""
-        return self._law(np.asarray(self.X[start:stop], dtype=np.float64))
+        """Rows ``start`` to ``stop`` of P, dense, shape (r, m).
+
+        Raises
+        ------
+        InputError
+            If X is not finite there.
+        """
+        return self._law(block_of(self.X, start, stop))
 
     def rows_of(self, X: npt.ArrayLike, own: npt.ArrayLike | None = None) -> FloatArray:
         """P of any inputs, shape (r, D); dense, shape (r, m).
@@ -143,7 +155,7 @@ class RbfRows(EqualWeightsKept):
         Raises
         ------
         InputError
-            If the shapes do not fit, or X is not finite.
+            If the shapes do not fit, or X is not finite, or so far out that squares overflow.
         """
         return self._law(new_rows(X, own, self.references)[0])
 

@@ -22,6 +22,9 @@ FARTHEST = 1.01
 LEAST_RECALL = 0.95
 """Recall below which neighbours are doubtful."""
 
+_DIFFERENCES = 1 << 17
+"""Differences of coordinates held at a time (1 MiB)."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -143,6 +146,10 @@ def exactly(X: FloatArray, rows: IntArray, k: int, include_self: bool) -> IntArr
 def _pair_distances(
     X: FloatArray, rows: IntArray, positions: npt.NDArray[np.integer[Any]]
 ) -> FloatArray:
-    difference = X[rows][:, None, :] - X[positions]
-    squares: FloatArray = np.einsum("ijk,ijk->ij", difference, difference)
+    squares = np.empty(positions.shape)
+    step = max(1, _DIFFERENCES // (positions.shape[1] * X.shape[1]))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        difference = X[rows[part]][:, None, :] - X[positions[part]]
+        squares[part] = np.einsum("ijk,ijk->ij", difference, difference)
     return squares

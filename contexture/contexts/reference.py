@@ -15,6 +15,7 @@ from pydantic import Field
 
 from contexture.contexts.base import Context
 from contexture.errors import ContextError, InputError
+from contexture.features import HUGE
 from contexture.inputs import FloatArray, IntArray, Labels, RowsOfX
 
 
@@ -117,14 +118,14 @@ def own_positions(positions: IntArray, start: int, stop: int) -> IntArray:
 
 
 def new_rows(
-    X: npt.ArrayLike, own: npt.ArrayLike | None, references: FloatArray
+    X: npt.ArrayLike, own: npt.ArrayLike | None, references: RowsOfX
 ) -> tuple[FloatArray, IntArray]:
     """Check inputs from outside of the corpus, and where they stand among the references.
 
     Raises
     ------
     InputError
-        If the shapes do not fit, or X is not finite.
+        If the shapes do not fit, or X is not finite, or so far out that squares overflow.
     """
     matrix = np.asarray(X, dtype=np.float64)
     m, D = references.shape
@@ -134,6 +135,9 @@ def new_rows(
         )
     if not np.isfinite(matrix).all():
         raise InputError("the inputs hold NaN or infinite values; give finite numbers.")
+    if np.ma.is_masked(X):
+        raise InputError("the inputs hold masked values; give finite numbers.")
+    _require_near(matrix, np.asarray(references[:1], dtype=np.float64))
     if own is None:
         return matrix, np.full(len(matrix), -1, dtype=np.int64)
     places = np.asarray(own, dtype=np.int64)
@@ -143,6 +147,55 @@ def new_rows(
             "reference."
         )
     return matrix, places
+
+
+def _require_near(X: FloatArray, reference: FloatArray) -> None:
+    # Rows of one corpus lie within HUGE of its first row, so within twice that of each other.
+    with np.errstate(over="ignore"):
+        far = np.argwhere(np.abs(X - reference) > 2 * HUGE)
+    if far.size:
+        row, column = far[0]
+        raise InputError(
+            f"input {row} is {X[row, column]:.3g} in feature {column}, and its distances to the "
+            "references cannot be squared in floating point; give inputs within "
+            f"{2 * HUGE:g} of them."
+        )
+
+
+def require_finite(X: FloatArray, start: int = 0) -> None:
+    """Refuse rows of X that are not finite: `Features` made without `from_array` may hold some.
+
+    Parameters
+    ----------
+    X : ndarray of shape (r, D)
+    start : int
+        Number of the first row, for the message.
+
+    Raises
+    ------
+    InputError
+        Naming the first bad entry.
+    """
+    finite = np.isfinite(X)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0]
+        raise InputError(
+            f"X is {X[row, column]} at row {start + row}, column {column}; every entry must be "
+            "finite, so correct the row or leave it out."
+        )
+
+
+def block_of(X: RowsOfX, start: int, stop: int) -> FloatArray:
+    """Read rows ``start`` to ``stop`` of X as float64, shape (r, D).
+
+    Raises
+    ------
+    InputError
+        If they are not finite.
+    """
+    block = np.asarray(X[start:stop], dtype=np.float64)
+    require_finite(block, start)
+    return block
 
 
 def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> FloatArray:
@@ -160,11 +213,20 @@ def read_rows(X: RowsOfX, positions: IntArray, chunk_rows: int = 65536) -> Float
     Returns
     -------
     ndarray of shape (m, D)
+
+    Raises
+    ------
+    InputError
+        If a row that is read along is not finite.
     """
-    parts = []
-    for start in range(0, X.shape[0], chunk_rows):
-        inside = positions[(positions >= start) & (positions < start + chunk_rows)]
-        if inside.size:
-            block = np.asarray(X[start : start + chunk_rows], dtype=np.float64)
-            parts.append(block[inside - start])
-    return np.ascontiguousarray(np.concatenate(parts))
+    n, D = X.shape
+    rows = np.empty((len(positions), D))
+    starts = range(0, n, chunk_rows)
+    cuts = np.searchsorted(positions, [*starts, n])
+    for start, first, last in zip(starts, cuts[:-1], cuts[1:], strict=True):
+        if first < last:
+            block = block_of(X, start, start + chunk_rows)
+            inside = positions[first:last] - start
+            # Clipped only in name: without it, `take` writes into a copy first.
+            np.take(block, inside, axis=0, out=rows[first:last], mode="clip")
+    return rows

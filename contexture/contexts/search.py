@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from contexture.contexts.reference import require_finite
 from contexture.contexts.selection import decide, scan
+from contexture.errors import InputError
 from contexture.inputs import FloatArray, IntArray
 
 TILE_BYTES = 1 << 21
@@ -20,6 +23,12 @@ _CENTRE_SAMPLE = 1024
 _GROUPS_PER_NEIGHBOUR = 6
 _FAR = 2.0**50
 """How much farther out than the references a row may lie for float32."""
+
+_WIDER = 16
+"""How many times a tile the room for candidates in float64 may be: tiles of the references are
+made anew for every panel of rows, so that panels should not be low."""
+
+Tile: TypeAlias = Callable[[int, int], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -46,11 +55,25 @@ class References:
 
     @classmethod
     def of(cls, R: FloatArray) -> Self:
-        """Make ready the references, shape (m, D)."""
+        """Make ready the references, shape (m, D).
+
+        Raises
+        ------
+        InputError
+            If they are not finite.
+        """
         R = np.ascontiguousarray(R, dtype=np.float64)
-        centre = np.median(R[:: max(1, len(R) // _CENTRE_SAMPLE)], axis=0)
-        reach = max(float((R.max(axis=0) - centre).max()), float((centre - R.min(axis=0)).max()))
-        return cls(R, centre, reach, _right(R, centre, _unit(reach), np.dtype(np.float32)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            centre = np.median(R[:: max(1, len(R) // _CENTRE_SAMPLE)], axis=0)
+            above, below = R.max(axis=0) - centre, centre - R.min(axis=0)
+        reach = max(float(above.max()), float(below.max()))
+        _require_within(reach, R)
+        m, unit = len(R), _unit(reach)
+        right = np.empty((R.shape[1] + 1, m), dtype=np.float32)
+        for start in range(0, m, _TILE_COLUMNS):
+            stop = min(start + _TILE_COLUMNS, m)
+            right[:, start:stop] = _right(R[start:stop], centre, unit)
+        return cls(R, centre, reach, right)
 
     def nearest(self, X: FloatArray, k: int, own: IntArray, include_self: bool) -> IntArray:
         """Find the k nearest references of every row; see `nearest`."""
@@ -59,22 +82,42 @@ class References:
             return positions
         X = np.ascontiguousarray(X, dtype=np.float64)
         own = np.asarray(own, dtype=np.int64)
-        moved = X - self.centre
+        with np.errstate(over="ignore", invalid="ignore"):
+            moved = X - self.centre
         largest, unit = float(np.abs(moved).max()), _unit(self.reach)
+        _require_within(largest, X)
         full = np.ones(len(X), dtype=np.bool_)
         if largest * unit < _FAR:
             moved *= unit
-            full = _search(X, moved, self.R, self.right, k, own, include_self, positions)
+            single = np.dtype(np.float32)
+            full = _search(
+                X, moved, self.R, lambda start, stop: self.right[:, start:stop], single,
+                k, own, include_self, positions,
+            )  # fmt: skip
         again = np.flatnonzero(full)
         if again.size:
             # Too many candidates within the rounding of float32: equal or far rows.
             unit = _unit(max(self.reach, largest))
-            right = _right(self.R, self.centre, unit, np.dtype(np.float64))
             moved = (X[again] - self.centre) * unit
             found = np.empty((again.size, k), dtype=np.int64)
-            _search(X[again], moved, self.R, right, k, own[again], include_self, found)
+            # Made tile by tile: as a whole it would be larger than the references.
+            _search(
+                X[again], moved, self.R,
+                lambda start, stop: _right(self.R[start:stop], self.centre, unit),
+                np.dtype(np.float64), k, own[again], include_self, found,
+            )  # fmt: skip
             positions[again] = found
         return positions
+
+
+def _require_within(largest: float, X: FloatArray) -> None:
+    """Refuse what has no nearest rows: the loops would find none, and leave positions unwritten."""
+    if not math.isfinite(largest):
+        require_finite(X)
+        raise InputError(
+            "rows of X differ by more than floating point can hold, so none is the nearest; "
+            "rescale X."
+        )
 
 
 def _unit(largest: float) -> float:
@@ -82,35 +125,35 @@ def _unit(largest: float) -> float:
     return float(2.0 ** min(-math.frexp(largest)[1], 1000)) if largest > 0 else 1.0
 
 
-def _right(R: FloatArray, centre: FloatArray, unit: float, kind: np.dtype[Any]) -> npt.NDArray[Any]:
+def _right(R: FloatArray, centre: FloatArray, unit: float) -> FloatArray:
     """Give −2 rᵀ over ‖r‖²: ‖x − r‖² − ‖x‖² is one product, of (x, 1) with it."""
-    m, D = R.shape
-    right = np.empty((D + 1, m), dtype=kind)
-    for start in range(0, m, _TILE_COLUMNS):
-        part = (R[start : start + _TILE_COLUMNS] - centre) * unit
-        right[D, start : start + len(part)] = np.einsum("ij,ij->i", part, part)
-        part *= -2.0
-        right[:D, start : start + len(part)] = part.T
-    return right
+    w, D = R.shape
+    part = (R - centre) * unit
+    left = np.empty((w, D + 1))  # a product takes its transpose as it is
+    np.multiply(part, -2.0, out=left[:, :D])
+    np.einsum("ij,ij->i", part, part, out=left[:, D])
+    return left.T
 
 
 def _search(
     X: FloatArray,
     moved: FloatArray,
     R: FloatArray,
-    right: npt.NDArray[Any],
+    right: Tile,
+    kind: np.dtype[Any],
     k: int,
     own: IntArray,
     include_self: bool,
     positions: IntArray,
 ) -> npt.NDArray[np.bool_]:
     """Write the neighbours; tells which rows had too many candidates and got none."""
-    (r, D), m, kind = X.shape, len(R), right.dtype
+    (r, D), m = X.shape, len(R)
     groups = min(m, 1 << max(7, math.ceil(math.log2(_GROUPS_PER_NEIGHBOUR * k))))
     columns = min(m, max(_TILE_COLUMNS, groups))
     # In float64 there is room for all; one group more, since room is asked for once a group.
     room = (m if kind == np.float64 else min(m, 4 * k + 256)) + -(-columns // groups)
-    rows = max(1, min(r, TILE_BYTES // (kind.itemsize * columns), TILE_BYTES // (4 * room)))
+    beside = TILE_BYTES * (_WIDER if kind == np.float64 else 1)
+    rows = max(1, min(r, TILE_BYTES // (kind.itemsize * columns), beside // (4 * room)))
     squares = np.einsum("ij,ij->i", moved, moved)
     left = np.ones((r, D + 1), dtype=kind)
     left[:, :D] = moved
@@ -130,7 +173,7 @@ def _search(
         for start in range(0, m, columns):
             w = min(columns, m - start)
             products = tile[: h * w].reshape(h, w)
-            np.matmul(left[panel], right[:, start : start + w], out=products)
+            np.matmul(left[panel], right(start, start + w), out=products)
             scan(
                 products, start, squares[panel], own[panel], include_self, k, unit, floor,
                 least, bounds, candidates, values, counts,

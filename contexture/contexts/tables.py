@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
 
 import fsspec
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from contexture.errors import ContextError
-from contexture.inputs import FloatArray, IntArray
+from contexture.inputs import FloatArray
+
+_BUFFER = 1 << 20
+
+PIECE_ROWS = 1 << 14
+"""Rows of a table held as text at a time; as text they take several times what they become."""
 
 
 def file_fingerprint(path: str, label: str) -> str:
@@ -19,30 +27,18 @@ def file_fingerprint(path: str, label: str) -> str:
     Raises
     ------
     ContextError
-        If there is no such file.
+        If the file cannot be read.
     """
     digest = hashlib.sha256()
-    try:
-        with fsspec.open(path, "rb") as file:
-            while piece := file.read(1 << 22):
-                digest.update(piece)
-    except OSError as error:
-        raise _unreadable(path, label, error) from error
+    with _reading(path, label), fsspec.open(path, "rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
     return digest.hexdigest()[:16]
-
-
-def _unreadable(path: str, label: str, error: Exception) -> ContextError:
-    if isinstance(error, FileNotFoundError):
-        return ContextError(
-            f"context '{label}': cannot read '{path}': no such file; check the path."
-        )
-    first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-    return ContextError(f"context '{label}': cannot read '{path}': {first}")
 
 
 def read_table(
     path: str, columns: Sequence[str], label: str, optional: Sequence[str] = ()
-) -> pd.DataFrame:
+) -> Iterator[pd.DataFrame]:
     """Read the named columns of a CSV (or TSV) or Parquet file, as they are written.
 
     Parameters
@@ -56,31 +52,79 @@ def read_table(
     optional : sequence of str
         Columns that are returned if they are there.
 
+    Yields
+    ------
+    DataFrame
+        At most `PIECE_ROWS` rows, numbered from 0 over the whole file; one at least.
+
     Raises
     ------
     ContextError
-        If the file is missing, malformed, has no rows, or lacks a column.
+        If the file cannot be read, has no rows, lacks a column, or a value in one of them.
     """
-    try:
-        with fsspec.open(path, "rb") as file:
-            if path.endswith((".parquet", ".pq")):
-                frame = pd.read_parquet(file)
-            else:
-                separator = "\t" if path.endswith(".tsv") else ","
-                # Names are names: 007 stays 007, and "NA" is a node like any other.
-                frame = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise _unreadable(path, label, error) from error
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        found = ", ".join(map(str, frame.columns))
-        raise ContextError(
-            f"context '{label}': '{path}' has no column '{missing[0]}'; its columns are: {found}."
-        )
-    if frame.empty:
+    wanted = [*columns, *(name for name in optional if name not in columns)]
+    rows = 0
+    for names, piece in _pieces(path, wanted, label):
+        missing = [name for name in columns if name not in names]
+        if missing:
+            raise ContextError(
+                f"context '{label}': '{path}' has no column '{missing[0]}'; its columns are: "
+                f"{', '.join(names)}."
+            )
+        if not isinstance(piece.index, pd.RangeIndex):
+            # pandas takes what comes before the last fields for names of the rows.
+            raise ContextError(
+                f"context '{label}': row 1 of '{path}' has {len(names) + piece.index.nlevels} "
+                f"fields, but its header names {len(names)}; name every column, and end no row "
+                "with a separator."
+            )
+        if piece.empty:
+            continue
+        piece = piece[[name for name in wanted if name in names]]
+        piece.index = pd.RangeIndex(rows, rows + len(piece))
+        rows += len(piece)
+        _require_values(piece, path, label)
+        yield piece
+    if rows == 0:
         raise ContextError(f"context '{label}': '{path}' has no rows.")
-    present = [name for name in optional if name in frame.columns and name not in columns]
-    return frame[[*columns, *present]]
+
+
+def _pieces(path: str, wanted: list[str], label: str) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Names of all columns, and some rows of those that are wanted; of no rows if there are none.
+
+    What is raised while the caller has a piece does not come by here.
+    """
+    with _reading(path, label), fsspec.open(path, "rb") as file:
+        if path.endswith((".parquet", ".pq")):
+            yield from _parquet_pieces(file, wanted)
+            return
+        separator = "\t" if path.endswith(".tsv") else ","
+        # Names are names: 007 stays 007, and "NA" is a node like any other.
+        with pd.read_csv(
+            file, sep=separator, dtype=str, keep_default_na=False, chunksize=PIECE_ROWS
+        ) as pieces:
+            for piece in pieces:
+                yield list(map(str, piece.columns)), piece
+
+
+def _parquet_pieces(file: IO[bytes], wanted: list[str]) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    table = pq.ParquetFile(file, buffer_size=_BUFFER)  # else whole columns of a row group
+    names = table.schema_arrow.names
+    present = [name for name in wanted if name in names]
+    yield names, pd.DataFrame(columns=present)
+    for batch in table.iter_batches(PIECE_ROWS, columns=present, use_threads=False):
+        # An index that pandas noted down would be one of the whole table.
+        yield names, batch.to_pandas(ignore_metadata=True)
+
+
+def _require_values(piece: pd.DataFrame, path: str, label: str) -> None:
+    for name, column in piece.items():
+        empty = np.flatnonzero(column.isna())
+        if empty.size:
+            raise ContextError(
+                f"context '{label}': column '{name}' of '{path}' has no value in row "
+                f"{piece.index[empty[0]] + 1}; give it one, or leave the row out."
+            )
 
 
 def read_amounts(column: pd.Series, path: str, label: str, what: str) -> FloatArray:
@@ -95,54 +139,16 @@ def read_amounts(column: pd.Series, path: str, label: str, what: str) -> FloatAr
     bad = np.flatnonzero(~np.isfinite(amounts))
     if bad.size:
         raise ContextError(
-            f"context '{label}': the {what} in row {bad[0] + 1} of '{path}' is "
+            f"context '{label}': the {what} in row {column.index[bad[0]] + 1} of '{path}' is "
             f"{column.iloc[bad[0]]!r}; a finite number is needed."
         )
     negative = np.flatnonzero(amounts < 0)
     if negative.size:
         raise ContextError(
-            f"context '{label}': the {what} in row {negative[0] + 1} of '{path}' is "
+            f"context '{label}': the {what} in row {column.index[negative[0]] + 1} of '{path}' is "
             f"{amounts[negative[0]]:g}; negative {what}s have no meaning here."
         )
     return amounts
-
-
-def positions_of(names: pd.Series, ids: np.ndarray, path: str, label: str, what: str) -> IntArray:
-    """Find the corpus rows that a column of the file names.
-
-    Raises
-    ------
-    ContextError
-        If it names a row that the corpus does not have.
-    """
-    index = pd.Index([str(i) for i in ids.tolist()])
-    positions = index.get_indexer(pd.Index(names.astype(str)))
-    unknown = np.flatnonzero(positions < 0)
-    if unknown.size:
-        examples = ", ".join(f"'{name}'" for name in names.iloc[unknown].unique()[:3])
-        raise ContextError(
-            f"context '{label}': '{path}' names {names.iloc[unknown].nunique()} {what}(s) that "
-            f"are no id of the corpus, such as {examples}; names must match the id column "
-            "(row numbers from 0 if there is none)."
-        )
-    return positions.astype(np.int64)
-
-
-def require_no_empty_rows(sums: FloatArray, ids: np.ndarray, label: str, what: str) -> None:
-    """Refuse inputs about which the context says nothing (theory.md §1).
-
-    Raises
-    ------
-    ContextError
-        Naming some of them.
-    """
-    empty = np.flatnonzero(sums <= 0)
-    if empty.size:
-        examples = ", ".join(f"'{name}'" for name in ids[empty[:3]].tolist())
-        raise ContextError(
-            f"context '{label}': {empty.size} row(s) of the corpus have no {what}, such as "
-            f"{examples}; give them one, or leave these rows out of the corpus."
-        )
 
 
 def name_from_path(kind: str, path: str) -> str:
@@ -150,3 +156,39 @@ def name_from_path(kind: str, path: str) -> str:
     stem = path.rstrip("/").rsplit("/", 1)[-1].split(".", 1)[0]
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in stem)
     return f"{kind}-{safe}"[:80]
+
+
+@contextmanager
+def _reading(path: str, label: str) -> Iterator[None]:
+    """Raise `ContextError` in place of whatever opening or parsing a file raises."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    # Packages for remote files raise what they like, some of it at the first word.
+    except Exception as error:
+        raise ContextError(_sentence(path, label, error)) from error
+
+
+def _sentence(path: str, label: str, error: Any) -> str:
+    start = f"context '{label}': cannot read '{path}'"
+    if isinstance(error, FileNotFoundError):
+        return f"{start}: no such file; check the path."
+    if isinstance(error, IsADirectoryError):
+        return f"{start}: it is a folder; name a file in it."
+    if isinstance(error, UnicodeDecodeError):
+        return f"{start}: it is not UTF-8 text; save it as UTF-8."
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    what = lines[0][:200].rstrip(". ")
+    if isinstance(error, ImportError):
+        return f"{start}: it needs a package that is not installed: {what}."
+    if what.startswith("Protocol not known"):
+        return (
+            f"{start}: there is no protocol '{path.split('://', 1)[0]}'; give a file, or a URL "
+            "that fsspec knows, such as s3://bucket/table.csv."
+        )
+    if isinstance(error, ValueError):  # what parsers raise
+        return f"{start}: {what}; correct the file."
+    if "://" in path:
+        return f"{start}: {what}; check its address, the network and your credentials."
+    return f"{start}: {what}; check the file and the right to read it."

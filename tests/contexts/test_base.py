@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import re
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -99,3 +102,55 @@ def test_read_rows_in_chunks() -> None:
     positions = np.array([0, 3, 4, 19])
     for chunk in (1, 3, 4, 100):
         np.testing.assert_array_equal(read_rows(X, positions, chunk), X[positions])
+
+
+def test_rows_are_read_into_one_array() -> None:
+    X = np.arange(2e6).reshape(20_000, 100)
+    tracemalloc.start()
+    try:
+        rows = read_rows(X, np.arange(20_000), 1000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(rows, X)
+    assert peak < 1.3 * X.nbytes
+
+
+def test_a_repeated_id_is_found_in_little_time() -> None:
+    ids = [*range(30_000), 29_999]
+    start = time.perf_counter()
+    with pytest.raises(InputError) as caught:
+        Features.from_array(np.arange(30_001.0)[:, None], ids=ids)
+    assert str(caught.value) == "the id '29999' is given more than once; ids must be unique."
+    assert time.perf_counter() - start < 5
+
+
+def test_the_fingerprint_is_of_the_content_without_a_copy() -> None:
+    X = np.random.default_rng(0).normal(size=(1000, 2000))
+    tracemalloc.start()
+    try:
+        features = Features.from_array(X)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    digest = hashlib.sha256(X.tobytes())
+    digest.update(np.full(1000, 1e-3).tobytes())
+    digest.update("\n".join(map(str, range(1000))).encode())
+    assert features.fingerprint == digest.hexdigest()[:16]
+    assert Features.from_array(np.asfortranarray(X)).fingerprint == features.fingerprint
+    assert peak < 0.2 * X.nbytes
+
+
+def test_masked_ids_and_weights() -> None:
+    ids = np.ma.array([1, 2, 3], mask=[False, True, True])
+    with pytest.raises(InputError) as caught:
+        Features.from_array(np.eye(3), ids=ids)
+    assert str(caught.value) == "the id of row 1 is masked; every row needs an id."
+    weights = np.ma.array([1.0, 2, 3], mask=[False, False, True])
+    with pytest.raises(InputError) as caught:
+        Features.from_array(np.eye(3), input_weights=weights)
+    assert str(caught.value) == (
+        "the weight of row 2 is masked; weights must be positive and finite."
+    )
+    whole = np.ma.array([1.0, 2, 3], mask=False)
+    np.testing.assert_allclose(normalise(whole, 3), [1 / 6, 1 / 3, 1 / 2])

@@ -96,8 +96,8 @@ def test_default_name_and_relative_path(tmp_path: Path, monkeypatch: pytest.Monk
         ),
         (
             HEADER + "u,t,1\n",
-            "2 row(s) of the corpus have no count, such as 'v', 'w'; give them one, or leave "
-            "these rows out of the corpus.",
+            "2 row(s) of the corpus have no count, such as 'v', 'w'; give them a positive count, "
+            "or leave these rows out of both the corpus and the counts.",
         ),
         (
             HEADER + "u,t,1\nv,t,1e100\nw,t,1e-60\n",

@@ -188,14 +188,23 @@ def test_default_names() -> None:
         (
             "source,target\na,b\n",
             {"directed": True},
-            "context 'graph-edges': 3 row(s) of the corpus have no edge, such as 'b', 'c', 'd'; "
-            "give them one, or leave these rows out of the corpus.",
+            "context 'graph-edges': 3 row(s) of the corpus have no edge that leads out of them, "
+            "such as 'b', 'c', 'd'; leave them out of both the corpus and the edges, give each a "
+            "loop, or set directed to false.",
+        ),
+        (
+            "source,target,weight\na,b,1\nb,c,0\nc,d,1\nd,a,2\n",
+            {"directed": True},
+            "context 'graph-edges': 1 row(s) of the corpus have no edge of positive weight that "
+            "leads out of them, such as 'b'; leave them out of both the corpus and the edges, give "
+            "each a loop, or set directed to false.",
         ),
         (
             "source,target,w\na,b,0\nc,d,1\n",
             {"weight": "w"},
             "context 'graph-edges': 2 row(s) of the corpus have no edge, such as 'a', 'b'; give "
-            "them one, or leave these rows out of the corpus.",
+            "them one of positive weight, or leave these rows out of both the corpus and the "
+            "edges.",
         ),
     ],
 )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from contexture.contexts import recall
 from contexture.contexts.recall import Neighbours
 
 
@@ -28,3 +31,18 @@ def test_doubt_begins_at_its_borders(recall: float, ratio: float, doubtful: bool
         if doubtful
         else ""
     )
+
+
+def test_distances_of_pairs_are_not_held_feature_by_feature() -> None:
+    generator = np.random.default_rng(0)
+    X, rows = generator.normal(size=(3000, 40)), generator.permutation(3000)[:1000]
+    positions = generator.integers(0, 3000, size=(1000, 30))
+    expected = ((X[rows][:, None, :] - X[positions]) ** 2).sum(axis=2)
+    tracemalloc.start()
+    try:
+        found_squares = recall._pair_distances(X, rows, positions)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_allclose(found_squares, expected, rtol=1e-12)
+    assert peak < 4 * 2**20 < 8 * 1000 * 30 * 40

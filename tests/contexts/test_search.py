@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from contexture.contexts import search
 from contexture.contexts.search import References, nearest
+from contexture.errors import InputError
 
 
 def by_hand(X: np.ndarray, R: np.ndarray, k: int, own: np.ndarray, include: bool) -> np.ndarray:
@@ -138,3 +141,57 @@ def test_other_layouts() -> None:
     expected = by_hand(X[:, ::2], R[:, ::2], 3, nobody(X), True)
     found = nearest(X[:, ::2], np.asfortranarray(R[:, ::2]), 3, nobody(X), True)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite(bad: float) -> None:
+    X, R = normal(20, 3), normal(200, 3, seed=1)
+    X[7, 2] = R[150, 1] = bad
+    for rows, references, where in [
+        (X, normal(200, 3), "row 7, column 2"),
+        (normal(20, 3), R, "row 150, column 1"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            nearest(rows, references, 3, nobody(rows), True)
+        assert str(caught.value) == (
+            f"X is {bad} at {where}; every entry must be finite, so correct the row or leave it "
+            "out."
+        )
+
+
+def test_rows_that_lie_too_far_apart() -> None:
+    far = np.array([[1.7e308], [-1.7e308], [1.7e308], [1.7e308]])
+    for rows, references in [(far, normal(30, 1) - 1e308), (normal(4, 1), far)]:
+        with pytest.raises(InputError) as caught:
+            nearest(rows, references, 3, nobody(rows), True)
+        assert str(caught.value) == (
+            "rows of X differ by more than floating point can hold, so none is the nearest; "
+            "rescale X."
+        )
+
+
+@pytest.mark.parametrize("tile_bytes", [2000, 40_000])
+def test_tiles_of_equal_rows_do_not_matter(
+    tile_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    R = np.random.default_rng(3).integers(0, 4, size=(1500, 3)).astype(float)
+    X, own = R[:60], np.arange(60)
+    monkeypatch.setattr(search, "_TILE_COLUMNS", 256)
+    monkeypatch.setattr(search, "TILE_BYTES", tile_bytes)
+    found = nearest(X, R, 11, own, False)
+    np.testing.assert_array_equal(found, by_hand(X, R, 11, own, False))
+
+
+def test_equal_rows_take_no_second_copy_of_the_references() -> None:
+    R = np.random.default_rng(3).integers(0, 2, size=(60_000, 24)).astype(float)
+    R[:, 3:] = 0.0  # so that thousands are equally near
+    ready, X = References.of(R), R[:4]
+    ready.nearest(X, 5, nobody(X), True)  # compiled before it is measured
+    tracemalloc.start()
+    try:
+        found = ready.nearest(X, 5, nobody(X), True)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(found, by_hand(X, R, 5, nobody(X), True))
+    assert peak < 0.8 * R.nbytes
