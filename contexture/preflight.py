@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
 from contexture.contexts.base import Context
+from contexture.contexts.knn import KnnFields
 from contexture.corpus import Corpus
 from contexture.encodings import OneHot, Scaled
+from contexture.errors import ContextError
 from contexture.estimators.machine import Machine
 from contexture.estimators.options import Estimation
 from contexture.estimators.plan import ContextPlan, plan_context
@@ -80,7 +83,8 @@ def preflight(
     CorpusError
         If ids, weights, targets or columns cannot be used.
     ContextError
-        If a context does not fit; files that contexts bring are read and matched with the ids.
+        If a context does not fit, or needs a package that is not installed; files that contexts
+        bring are read and matched with the ids.
     """
     if estimation is not None:
         estimation.require_contexts([context.label for context in contexts])
@@ -97,6 +101,7 @@ def preflight(
         plan_context(c, n, D, max_rank, chunk_rows, estimation, machine, rank_kept, tasks)
         for c in contexts
     )
+    _require_search(plans)
     brought = [context for context in contexts if context.data_fingerprint()]
     if brought:
         # An edge list or a table of counts is matched with the ids alone; X is not looked at.
@@ -118,3 +123,17 @@ def preflight(
         corpus=corpus,
         recipe=recipe,
     )
+
+
+def _require_search(plans: Sequence[ContextPlan]) -> None:
+    """Refuse approximate neighbours where the package that finds them is missing."""
+    for plan in plans:
+        context = plan.resolved
+        if not isinstance(context, KnnFields) or not context.approximates(plan.rows):
+            continue
+        if find_spec("pynndescent") is None:
+            raise ContextError(
+                f"context '{plan.context}' finds neighbours among {plan.rows:,} rows "
+                "approximately, which needs the package pynndescent: install it by `pip install "
+                "'contexture[scale]'`, or set search to 'exact', or give the context a reference."
+            )

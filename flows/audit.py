@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import platform
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
 
 from contexture.contexts import AnyContext
 from contexture.estimators.options import Estimation
 from contexture.readers import AnyReader
+from contexture.report import require_report_place
 from contexture.store import Store
 from contexture.store.runs import begin_run, finish_run
 from flows.cluster import machine_of, open_cluster, threads_for
+from flows.configuration import validate_parameters
 from flows.form import Tabs
-from flows.parameters import AnyCluster, AuditParameters, LocalCluster
+from flows.parameters import (
+    AnyCluster,
+    AuditName,
+    AuditParameters,
+    Beta,
+    ChunkRows,
+    LocalCluster,
+    Rank,
+    Seed,
+    StorePlace,
+)
 from flows.signals import uninterrupted
 from tasks.contexts import discard_operators, estimate_operator
 from tasks.corpus import check, fit_all, write_corpus
@@ -35,16 +49,16 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "dask", "dask-ml", "zarr", "xarray
     task_runner=ThreadPoolTaskRunner(max_workers=16),  # type: ignore[arg-type]
 )
 def audit(
-    name: str,
+    name: AuditName,
     corpus: Annotated[AnyReader, Tabs()],
-    contexts: list[Annotated[AnyContext, Tabs()]],
-    max_rank: int = 512,
-    beta: float = 1.0,
-    rank_kept: int = 128,
-    seed: int = 0,
-    store: str | None = None,
+    contexts: Annotated[list[Annotated[AnyContext, Tabs()]], Field(min_length=1)],
+    max_rank: Rank = 512,
+    beta: Beta = 1.0,
+    rank_kept: Rank = 128,
+    seed: Seed = 0,
+    store: StorePlace | None = None,
     cluster: Annotated[AnyCluster, Tabs()] = LocalCluster(),  # noqa: B008 - frozen
-    chunk_rows: int | None = None,
+    chunk_rows: ChunkRows | None = None,
     estimation: Estimation = Estimation(),  # noqa: B008 - frozen
     force: bool = False,
 ) -> str:
@@ -67,22 +81,18 @@ def audit(
     Returns:
         Id of the run in the store.
     """  # noqa: D400, D406, D407
-    parameters = AuditParameters(
-        name=name,
-        corpus=corpus,
-        contexts=tuple(contexts),
-        max_rank=max_rank,
-        beta=beta,
-        rank_kept=rank_kept,
-        seed=seed,
-        store=store,
-        cluster=cluster,
-        chunk_rows=chunk_rows,
-        estimation=estimation,
-    )
+    given = {
+        "name": name, "corpus": corpus, "contexts": contexts, "max_rank": max_rank, "beta": beta,
+        "rank_kept": rank_kept, "seed": seed, "store": store, "cluster": cluster,
+        "chunk_rows": chunk_rows, "estimation": estimation,
+    }  # fmt: skip
+    # Workers may have been started in another folder than this process.
+    parameters = validate_parameters(given, "parameters").resolved(Path.cwd())
+    corpus, contexts = parameters.corpus, list(parameters.contexts)
     url = parameters.store_url
     # Looked at before workers are started: what can be refused is refused at once.
     machine = machine_of(parameters.cluster, url)
+    require_report_place(url)
     found = check(url, corpus, contexts, max_rank, rank_kept, chunk_rows, estimation, machine)
     plans = found.plans
     with open_cluster(parameters.cluster) as client:

@@ -116,7 +116,10 @@ def _parameters(options: argparse.Namespace) -> AuditParameters:
 
 
 def _look(parameters: AuditParameters) -> tuple[Preflight, Machine]:
+    from contexture.report import require_report_place
+
     require_store(parameters.store_url)
+    require_report_place(parameters.store_url)
     machine = machine_of(parameters.cluster, parameters.store_url)
     found = preflight(
         parameters.corpus.open(),
@@ -153,10 +156,11 @@ def _audit(options: argparse.Namespace, console: Console) -> None:
     arguments |= {"contexts": list(parameters.contexts), "store": parameters.store_url}
     with temporary_api() as ready:
         with console.status("starting Prefect and the Dask workers"):
+            from contexture.report import report_path
             from flows.audit import audit
             from tasks.corpus import looked_at, question_of
             from tasks.progress import listening
-            from tasks.publish import report_path
+            from tasks.publish import UnwrittenReportError
 
             ready()
         question = question_of(
@@ -167,12 +171,18 @@ def _audit(options: argparse.Namespace, console: Console) -> None:
             parameters.chunk_rows,
             parameters.estimation,
         )
+        unwritten: UnwrittenReportError | None = None
         with listener.shown(), listening(listener), looked_at(question, found):
-            run = audit(**arguments, force=options.force)
+            try:
+                run = audit(**arguments, force=options.force)
+            except UnwrittenReportError as error:
+                run, unwritten = error.run, error
     console.print()
     show_ranking(console, open_store(parameters.store_url, run))
     console.print(f"\nrun     {run}", markup=False, soft_wrap=True)
     console.print(f"store   {parameters.store_url}", markup=False, soft_wrap=True)
+    if unwritten is not None:
+        raise unwritten
     console.print(f"report  {report_path(parameters.store_url)}", markup=False, soft_wrap=True)
 
 

@@ -14,7 +14,7 @@ from dask.utils import parse_bytes
 from distributed.system import MEMORY_LIMIT, memory_limit
 
 from contexture.errors import ClusterError
-from contexture.estimators.machine import Machine
+from contexture.estimators.machine import Machine, gibibytes
 from contexture.store.usage import usable_disk
 from flows.parameters import AnyCluster, ClusterAddress, LocalCluster
 from flows.signals import no_interrupts
@@ -33,11 +33,15 @@ def silence() -> None:
 
 
 def worker_memory(cluster: LocalCluster) -> int:
-    """Memory of each worker in bytes: as given, or an equal share of the machine's."""
-    workers = cluster.workers or CPU_COUNT
-    if cluster.memory is not None:
-        return int(parse_bytes(cluster.memory))
-    return int(MEMORY_LIMIT * 0.9 / workers)
+    """Memory of each worker in bytes: as given, or an equal share of the machine's.
+
+    A configuration may come from a larger machine. What it gives beyond the equal share is not
+    there, and a plan that believed it would end in a machine without memory.
+    """
+    share = MEMORY_LIMIT / (cluster.workers or CPU_COUNT)
+    if cluster.memory is None:
+        return int(share * 0.9)
+    return min(int(parse_bytes(cluster.memory)), int(share))
 
 
 def machine_of(cluster: AnyCluster, store: str) -> Machine:
@@ -90,7 +94,11 @@ def describe(cluster: AnyCluster) -> str:
     """Say in a few words where the work will be done."""
     if isinstance(cluster, ClusterAddress):
         return f"the Dask cluster at {cluster.address}"
-    return f"{cluster.workers or CPU_COUNT} Dask worker(s) on this machine"
+    text = f"{cluster.workers or CPU_COUNT} Dask worker(s) on this machine"
+    memory = worker_memory(cluster)
+    if cluster.memory is not None and memory < parse_bytes(cluster.memory):
+        text += f", which has {gibibytes(memory)} for each instead of {cluster.memory}"
+    return text
 
 
 @contextmanager

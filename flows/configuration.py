@@ -70,14 +70,7 @@ def load_parameters(path: str | Path) -> AuditParameters:
         raise ConfigurationError(f"'{path}' is not valid YAML: {reason}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"'{path}' must hold keys such as name, corpus and contexts.")
-    parameters = validate_parameters(content, str(path))
-    base = path.resolve().parent
-    return parameters.model_copy(
-        update={
-            "corpus": parameters.corpus.resolved(base),
-            "contexts": tuple(c.resolved(base) for c in parameters.contexts),
-        }
-    )
+    return validate_parameters(content, str(path)).resolved(path.resolve().parent)
 
 
 def validate_parameters(content: dict[str, Any], source: str) -> AuditParameters:

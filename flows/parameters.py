@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -39,7 +40,7 @@ class LocalCluster(BaseModel):
         pattern=r"^\d+(\.\d+)?\s*([kKMGT]i?)?B$",
         title="Memory",
         description="Memory of each worker, such as 4GiB; an equal share of the machine's if "
-        "left out.",
+        "left out. More than that share does not count.",
         json_schema_extra={"position": 30},
     )
 
@@ -61,14 +62,21 @@ class ClusterAddress(BaseModel):
 
 AnyCluster: TypeAlias = Annotated[LocalCluster | ClusterAddress, Field(discriminator="kind")]
 
+# Bounds that a configuration and the form of the flow share.
+AuditName: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
+Rank: TypeAlias = Annotated[int, Field(ge=1, le=8192)]
+Beta: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed: TypeAlias = Annotated[int, Field(ge=0)]
+StorePlace: TypeAlias = Annotated[str, Field(min_length=1)]
+ChunkRows: TypeAlias = Annotated[int, Field(ge=1)]
+
 
 class AuditParameters(BaseModel):
     """What to audit, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", title="Audit")
 
-    name: str = Field(
-        pattern=NAME_PATTERN,
+    name: AuditName = Field(
         title="Name",
         description="What the corpus is called; also the default name of the store.",
         json_schema_extra={"position": 0},
@@ -84,40 +92,32 @@ class AuditParameters(BaseModel):
         description="The contexts to compare.",
         json_schema_extra={"position": 2},
     )
-    max_rank: int = Field(
+    max_rank: Rank = Field(
         default=512,
-        ge=1,
-        le=8192,
         title="Largest rank d_0",
         description="Number of singular values that count in the usefulness τ.",
         json_schema_extra={"position": 3},
     )
-    beta: float = Field(
+    beta: Beta = Field(
         default=1.0,
-        gt=0,
-        allow_inf_nan=False,
         title="β",
         description="Weight of the second term of the usefulness τ.",
         json_schema_extra={"position": 4},
     )
-    rank_kept: int = Field(
+    rank_kept: Rank = Field(
         default=128,
-        ge=1,
-        le=8192,
         title="Functions kept",
         description="Singular functions that the store keeps of each context.",
         json_schema_extra={"position": 5},
     )
-    seed: int = Field(
+    seed: Seed = Field(
         default=0,
-        ge=0,
         title="Seed",
         description="Reference rows, masks and samples are drawn by it.",
         json_schema_extra={"position": 6},
     )
-    store: str | None = Field(
+    store: StorePlace | None = Field(
         default=None,
-        min_length=1,
         title="Store",
         description="Folder or URL of the Zarr store; <name>.zarr in the working directory if "
         "left out.",
@@ -129,9 +129,8 @@ class AuditParameters(BaseModel):
         description="The Dask workers that compute.",
         json_schema_extra={"position": 8},
     )
-    chunk_rows: int | None = Field(
+    chunk_rows: ChunkRows | None = Field(
         default=None,
-        ge=1,
         title="Rows of a block",
         description="Rows computed and written at a time; chosen by size if left out.",
         json_schema_extra={"position": 9},
@@ -151,6 +150,17 @@ class AuditParameters(BaseModel):
         if double:
             raise ValueError(f"two contexts are called '{double[0]}'; give one of them a 'name'")
         return self
+
+    def resolved(self, base: Path) -> Self:
+        """Return a copy in which the paths of corpus and contexts are absolute.
+
+        Parameters
+        ----------
+        base : Path
+            The folder where relative ones start.
+        """
+        contexts = tuple(context.resolved(base) for context in self.contexts)
+        return self.model_copy(update={"corpus": self.corpus.resolved(base), "contexts": contexts})
 
     @property
     def store_url(self) -> str:

@@ -164,14 +164,8 @@ def make_deployment(parameters: AuditParameters, schedule: CronSchedule) -> Runn
 
 def as_json(parameters: AuditParameters) -> dict[str, Any]:
     """Parameters of the flow as plain values, with absolute paths."""
-    absolute = parameters.model_copy(
-        update={
-            "corpus": parameters.corpus.resolved(Path.cwd()),
-            "contexts": tuple(context.resolved(Path.cwd()) for context in parameters.contexts),
-            "store": parameters.store_url,
-        }
-    )
-    return absolute.model_dump(mode="json")
+    absolute = parameters.resolved(Path.cwd())
+    return {**absolute.model_dump(mode="json"), "store": parameters.store_url}
 
 
 async def _serve(

@@ -169,8 +169,8 @@ def show_runs(console: Console, runs: pd.DataFrame) -> None:
     headers = ("run", "name", "status", "started", "took", "contexts", "rows")
     rows = []
     for row in runs.to_dict("records"):
-        started = pd.to_datetime(row["started"] or None)
-        took = pd.to_datetime(row["finished"] or None) - started
+        started = _time(row["started"])
+        took = _time(row["finished"]) - started
         rows.append(
             (
                 row["run"],
@@ -185,6 +185,11 @@ def show_runs(console: Console, runs: pd.DataFrame) -> None:
     optional = ("rows", "contexts", "took")
     columns = columns_of(headers, rows)
     print_table(console, columns, folds="name", left=headers, optional=optional)
+
+
+def _time(text: Any) -> Any:
+    # What pd.to_datetime makes of None depends on the version of pandas.
+    return pd.Timestamp(text) if text else pd.NaT
 
 
 def show_contexts(console: Console, kinds: Sequence[type[Context]]) -> None:

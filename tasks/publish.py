@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import base64
-import math
-from pathlib import Path
-from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 
-from contexture.report import spectra_png, write_report
+from contexture.errors import InputError, StorageFullError
+from contexture.report import report_path, require_report_place, spectra_png, write_report
+from contexture.report.content import Content
+from contexture.report.tables import ranking_rows
 from contexture.store import Audit, open_store
+
+
+class UnwrittenReportError(InputError):
+    """The audit is done and in the store, but its report cannot be written.
+
+    Attributes
+    ----------
+    run : str
+        Id of the run.
+    """
+
+    run = ""
 
 
 @task(name="artifacts", cache_policy=NO_CACHE)
@@ -20,13 +32,17 @@ def publish_artifacts(url: str, run: str) -> None:
     """Put the ranking as a table, and the spectra as a picture, into the Prefect UI."""
     audit = open_store(url, run)
     name = artifact_key(str(audit.attributes["name"]))
+    caveats = "\n".join(f"- {_escape(sentence)}" for sentence in audit.caveats())
     create_table_artifact(
         key=f"{name}-ranking",
         table=ranking_table(audit),
-        description=f"Contexts of {audit.attributes['name']}, best first (run {run}).",
+        description=(
+            f"Contexts of {audit.attributes['name']}, best first (run {run}). Lower τ is better; ± "
+            "is one standard error, and d\\* the number of dimensions the context deserves.\n\n"
+            f"{caveats}\n"
+        ),
     )
     picture = base64.b64encode(spectra_png(audit)).decode()
-    caveats = "\n".join(f"- {_escape(sentence)}" for sentence in audit.caveats())
     create_markdown_artifact(
         key=f"{name}-spectra",
         markdown=(
@@ -39,16 +55,25 @@ def publish_artifacts(url: str, run: str) -> None:
 
 @task(name="report", cache_policy=NO_CACHE)
 def write_report_file(url: str, run: str) -> str:
-    """Write the HTML report beside the store; returns its path."""
-    path = report_path(url)
-    write_report(open_store(url, run), path)
+    """Write the HTML report beside the store; returns its path.
+
+    Raises
+    ------
+    UnwrittenReportError
+        If that is not possible.
+    """
+    audit, path = open_store(url, run), report_path(url)
+    try:
+        require_report_place(url)  # as before the work; it may have taken days
+        write_report(audit, path)
+    except (InputError, StorageFullError) as error:
+        unwritten = UnwrittenReportError(
+            f"{error} All results are in the store: 'contexture report {url} -o FILE' writes the "
+            "report from it."
+        )
+        unwritten.run = run
+        raise unwritten from error
     return str(path)
-
-
-def report_path(url: str) -> Path:
-    """Where the report of a store goes: beside it, or into the working directory if remote."""
-    name = url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".zarr") + ".html"
-    return Path(name).absolute() if "://" in url else Path(url).absolute().parent / name
 
 
 def artifact_key(name: str) -> str:
@@ -57,19 +82,9 @@ def artifact_key(name: str) -> str:
     return "-".join(part for part in safe.split("-") if part) or "audit"
 
 
-def ranking_table(audit: Audit) -> list[dict[str, Any]]:
-    """Scores as rows of plain values, rounded for reading."""
-    scores = audit.scores()
-    targets = [f"compatibility[{target}]" for target in audit.targets]
-    first = ["context", "usefulness", "best_rank", "association", "abstains", *targets]
-    ordered = scores[[*first, *(c for c in scores.columns if c not in first)]]
-    return [{str(k): _readable(v) for k, v in row.items()} for row in ordered.to_dict("records")]
-
-
-def _readable(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, 5) if math.isfinite(value) else str(value)
-    return value
+def ranking_table(audit: Audit) -> list[dict[str, str]]:
+    """Scores as rows of text, with their standard errors."""
+    return ranking_rows(Content.read(audit))
 
 
 def _escape(text: str) -> str:

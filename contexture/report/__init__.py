@@ -3,6 +3,7 @@
 try:
     from contexture.report.page import render_report, write_report
     from contexture.report.picture import spectra_png
+    from contexture.report.place import report_path, require_report_place
 except ModuleNotFoundError as error:
     package = (error.name or "").partition(".")[0]
     if package not in {"jinja2", "matplotlib"}:
@@ -13,4 +14,4 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-__all__ = ["render_report", "spectra_png", "write_report"]
+__all__ = ["render_report", "report_path", "require_report_place", "spectra_png", "write_report"]

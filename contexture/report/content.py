@@ -72,6 +72,11 @@ class Curve:
         return str(self.attributes.get("abstention", ""))
 
     @property
+    def reference_error(self) -> float:
+        """Expected error of τ against all rows as references; 0 where these are all rows."""
+        return float(self.attributes.get("reference_error") or 0.0)
+
+    @property
     def beta(self) -> float:
         """β."""
         return float(self.attributes.get("beta", 1.0))

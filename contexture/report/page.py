@@ -21,6 +21,7 @@ from contexture.report.figures import draw_energy, draw_spectra, draw_usefulness
 from contexture.report.numbers import fixed
 from contexture.report.svg import svg_figure
 from contexture.report.verdict import judge
+from contexture.scores.usefulness import ABSTENTION_MARGIN, NEGLIGIBLE
 from contexture.store.audit import Audit
 
 
@@ -53,6 +54,8 @@ def render_report(audit: Audit) -> str:
         tasks=content.tasks,
         verdict=judge(curves),
         beta=curves[0].beta,
+        margin=ABSTENTION_MARGIN,
+        negligible=NEGLIGIBLE,
         ranks=sorted({len(curve.usefulness) for curve in curves}),
         spectra=Markup(
             svg_figure(

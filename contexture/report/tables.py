@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contexture.report.content import Content, Curve, Task
-from contexture.report.numbers import error_of, fixed, significant
+from contexture.report.numbers import error_of, fixed, significant, with_error
 
 CLASSES_SHOWN = 40
 """Classes of a target that are listed."""
@@ -52,6 +52,34 @@ def score_cells(curve: Curve) -> list[Cell]:
 def usefulness_cell(curve: Curve) -> Cell:
     """τ and its standard error."""
     return _with_error(curve.scores, "usefulness")
+
+
+def ranking_rows(content: Content) -> list[dict[str, str]]:
+    """Write the ranking as rows of text, for places that show plain tables."""
+    names = ("decay rate λ", "Σ s²", "kernel deviation", "Lipschitz", "parts")
+    rows = []
+    for curve in content.curves:
+        scores = curve.scores
+        error, word = float(scores["usefulness_standard_error"]), str(scores["association"])
+        targets = zip(content.tasks, target_cells(curve, content), strict=True)
+        others = zip(names, score_cells(curve), strict=True)
+        rows.append(
+            {
+                "context": curve.name,
+                # A digit more than in the page, as in the terminal.
+                "usefulness τ": with_error(curve.value, error, 4),
+                "d*": str(curve.best_rank),
+                "association": f"{word}, abstains" if curve.abstention else word,
+                **{f"ρ({task.name})": _line(cell) for task, cell in targets},
+                **{name: _line(cell) for name, cell in others},
+                "family": str(scores["family"]),
+            }
+        )
+    return rows
+
+
+def _line(cell: Cell) -> str:
+    return f"{cell.value} {cell.error}".strip()
 
 
 def target_cells(curve: Curve, content: Content) -> list[Cell]:

@@ -86,14 +86,10 @@ def _nothing(curves: Sequence[Curve]) -> str:
 
 
 def _doubt(best: Curve, others: Sequence[Curve]) -> str:
-    def error(curve: Curve) -> float:
-        value = float(curve.scores["usefulness_standard_error"])
-        return value if math.isfinite(value) else 0.0
-
     near = [
         other
         for other in others
-        if other.value - best.value <= 2 * math.hypot(error(best), error(other))
+        if other.value - best.value <= 2 * math.hypot(_error(best), _error(other))
     ]
     if not near:
         return ""
@@ -101,4 +97,16 @@ def _doubt(best: Curve, others: Sequence[Curve]) -> str:
     if len(near) > 3:
         named.append(f"{len(near) - 3} more")
     listed = named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"
-    return f"Within two standard errors of it, and so not to be told apart: {listed}."
+    drawn = any(curve.reference_error for curve in (best, *near))
+    added = ", with the expected error of drawn reference rows," if drawn else ","
+    return f"Within two standard errors of it{added} and so not to be told apart: {listed}."
+
+
+def _error(curve: Curve) -> float:
+    """Error of τ as a score of the context over all rows."""
+    # Inputs and references are drawn apart, so their errors add in squares. That is rather too
+    # much: over several draws the first holds the spread of the references already, and contexts
+    # over the same references err alike. A real difference that is doubted does less harm than a
+    # false one that is believed.
+    error = float(curve.scores["usefulness_standard_error"])
+    return math.hypot(error if math.isfinite(error) else 0.0, curve.reference_error)

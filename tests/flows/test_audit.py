@@ -16,7 +16,13 @@ import pytest
 import xarray as xr
 
 import contexture as cx
-from contexture.errors import ClusterError, ContextError, TooLargeError
+from contexture.errors import (
+    ClusterError,
+    ConfigurationError,
+    ContextError,
+    InputError,
+    TooLargeError,
+)
 from contexture.estimators.options import Estimation
 from contexture.store import Store
 from contexture.store.runs import list_runs
@@ -235,6 +241,38 @@ def test_parameters_of_the_flow_are_those_of_the_configuration() -> None:
         assert field.is_required() == (default is inspect.Parameter.empty), name
         if not field.is_required():
             assert default == field.default, name
+
+
+def test_the_form_has_the_bounds_of_the_configuration() -> None:
+    def bounds(schema: dict[str, Any]) -> dict[str, Any]:
+        names = ("minimum", "maximum", "exclusiveMinimum", "pattern", "minLength", "minItems")
+        whole = schema.get("anyOf", [{}])[0] | schema
+        return {name: whole[name] for name in names if name in whole}
+
+    form, expected = audit.parameters.properties, AuditParameters.model_json_schema()["properties"]
+    assert {name: bounds(form[name]) for name in expected} == {
+        name: bounds(schema) for name, schema in expected.items()
+    }
+    assert bounds(form["max_rank"]) == {"minimum": 1, "maximum": 8192}
+    assert bounds(form["chunk_rows"]) == {"minimum": 1}
+
+
+def test_parameters_that_do_not_fit_each_other(configuration: Path) -> None:
+    contexts = [cx.contexts.Knn(k=10), cx.contexts.Knn(k=10)]
+    with pytest.raises(ConfigurationError) as caught:
+        run(configuration, contexts=contexts)
+    assert str(caught.value) == (
+        "'parameters': the configuration: two contexts are called 'knn-10'; give one of them a "
+        "'name'"
+    )
+
+
+def test_the_place_of_the_report_is_looked_at_first(configuration: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.html").write_text("<title>mine</title>")
+    with pytest.raises(InputError, match=r"small.html', and what lies there is no report of"):
+        run(configuration)
+    assert not (tmp_path / "small.zarr").exists()
+    assert (tmp_path / "small.html").read_text() == "<title>mine</title>"
 
 
 def test_two_names_of_one_context(configuration: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import yaml
 import zarr
 
 import contexture as cx
+from contexture.errors import InputError
 from flows.cli import main
 
 
@@ -57,6 +58,15 @@ def array(configuration: Path, X: np.ndarray) -> Path:
     return change(configuration, corpus=None) and change(
         configuration, corpus={"reader": "arrays", "path": "x.npy"}
     )
+
+
+def in_the_way(configuration: Path, text: str | None) -> Path:
+    place = configuration.parent / "small.html"
+    if text is None:
+        place.mkdir()
+    else:
+        place.write_text(text)
+    return configuration
 
 
 def two_ids(frame: pd.DataFrame) -> pd.DataFrame:
@@ -160,6 +170,14 @@ BAD = {
     "store below a file": (
         lambda c: change(c, store=f"{c.parent}/corpus.csv/x.zarr"),
         "corpus.csv' is a file; choose another path",
+    ),
+    "a folder where the report goes": (
+        lambda c: in_the_way(c, None),
+        "small.html', which is a folder; move it, or give 'store' another name",
+    ),
+    "another file where the report goes": (
+        lambda c: in_the_way(c, "<title>mine</title>"),
+        "small.html', and what lies there is no report of contexture's; move it, or",
     ),
     "too little memory": (
         lambda c: change(c, cluster={"memory": "1MB"}),
@@ -314,6 +332,33 @@ def test_whole_command_line(configuration: Path, tmp_path: Path) -> None:
     # seven words, never mixed: seven parts
     assert audit.scores().set_index("context").loc["counts-counts", "components"] == 7
     assert main(["show", store, "--run", "nothing"]) == 2
+
+
+@pytest.mark.xdist_group("prefect")
+@pytest.mark.usefixtures("prefect_server")
+def test_a_report_that_cannot_be_written_costs_no_ranking(
+    configuration: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(audit: cx.Audit, path: Path) -> None:
+        raise InputError(f"cannot write the report '{path}' (it is full); choose another path.")
+
+    change(configuration, contexts=[{"kind": "knn", "k": 10}])
+    monkeypatch.setattr("tasks.publish.write_report", refuse)
+    assert main(["audit", str(configuration)]) == 2
+    said = capsys.readouterr()
+    audit = cx.open_store(str(tmp_path / "small.zarr"))
+    assert "Contexts of small, best first" in said.out
+    assert f"run     {audit.run}" in said.out
+    assert "report  " not in said.out
+    assert said.err == (
+        f"contexture: cannot write the report '{tmp_path}/small.html' (it is full); choose "
+        f"another path. All results are in the store: 'contexture report {tmp_path}/small.zarr -o "
+        "FILE' writes the report from it.\n"
+    )
+    assert list(audit.runs()["status"]) == ["complete"]
 
 
 @pytest.mark.xdist_group("prefect")

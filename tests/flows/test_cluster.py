@@ -39,14 +39,26 @@ def cluster(workers: int) -> distributed.LocalCluster:
     )
 
 
-def test_memory() -> None:
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.cluster.MEMORY_LIMIT", 16 * 2**30)
     local = LocalCluster(workers=3, threads=2, memory="4GiB")
     assert worker_memory(local) == 4 * 2**30
     machine = machine_of(local, ".")
     assert (machine.memory, machine.threads) == (2 * 2**30, 2)
     assert machine.disk
-    assert worker_memory(LocalCluster(workers=4)) * 4 < distributed.system.MEMORY_LIMIT
+    assert worker_memory(LocalCluster(workers=4)) * 4 < 16 * 2**30
     assert describe(local) == "3 Dask worker(s) on this machine"
+
+
+def test_memory_that_the_machine_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.cluster.MEMORY_LIMIT", 16 * 2**30)
+    local = LocalCluster(workers=2, memory="1TiB")
+    assert worker_memory(local) == 8 * 2**30
+    assert machine_of(local, ".").memory == 8 * 2**30
+    assert describe(local) == (
+        "2 Dask worker(s) on this machine, which has 8.0 GiB for each instead of 1TiB"
+    )
+    assert worker_memory(LocalCluster(workers=2, memory="8GiB")) == 8 * 2**30
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -63,6 +75,32 @@ def test_a_cluster_that_runs_already(configuration: Path, tmp_path: Path) -> Non
             assert len(client.scheduler_info(n_workers=-1)["workers"]) == 2
     found = cx.open_store(str(tmp_path / "other.zarr")).scores()
     pd.testing.assert_frame_equal(found, expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_relative_paths_and_workers_that_were_started_elsewhere(
+    configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    edges = [f"row-{i},row-{(i + 1) % 300}" for i in range(300)]
+    (tmp_path / "edges.csv").write_text("\n".join(["source,target", *edges]) + "\n")
+    monkeypatch.chdir(elsewhere)
+    with cluster(1) as running:
+        monkeypatch.chdir(tmp_path)
+        corpus = load_parameters(configuration).corpus.model_copy(update={"path": "corpus.csv"})
+        run(
+            configuration,
+            corpus=corpus,
+            contexts=[cx.contexts.Graph(path="edges.csv"), cx.contexts.Knn(k=10)],
+            store="small.zarr",
+            cluster=ClusterAddress(address=running.scheduler_address),
+        )
+    found = cx.open_store(str(tmp_path / "small.zarr"))
+    assert set(found.scores()["context"]) == {"graph-edges", "knn-10"}
+    configured = found.attributes["configuration"]
+    assert configured["corpus"]["path"] == str(tmp_path / "corpus.csv")
+    assert configured["contexts"][0]["path"] == str(tmp_path / "edges.csv")
 
 
 def test_clients_leave_no_default_behind() -> None:

@@ -78,6 +78,21 @@ def test_runs_that_did_not_finish() -> None:
     assert lines[2].split() == ["r2", "a", "complete", "2026-01-02", "03:04", "60", "s", "2", "10"]
 
 
+def test_runs_that_did_not_finish_by_any_pandas(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = pd.to_datetime
+    # As pandas 2 does.
+    monkeypatch.setattr(pd, "to_datetime", lambda text: None if text is None else real(text))
+    row = {
+        "run": "r1", "name": "a", "status": "running", "started": "2026-01-02T03:04:05+00:00",
+        "finished": "", "contexts": 2, "rows": np.nan,
+    }  # fmt: skip
+    file = io.StringIO()
+    show_runs(Console(file=file, width=100), pd.DataFrame([row, row | {"started": ""}]))
+    lines = file.getvalue().splitlines()
+    assert lines[1].split() == ["r1", "a", "running", "2026-01-02", "03:04", "2"]
+    assert lines[2].split() == ["r1", "a", "running", "2"]
+
+
 class FakeAudit:
     """As much of an audit as the ranking reads."""
 

@@ -171,6 +171,11 @@ def test_caveats_and_provenance(audit: cx.Audit, page: str) -> None:
         assert value in re.sub(r"(Parent run)", r"\1 ", text).replace("  ", " ")
 
 
+def test_the_glossary_has_both_reasons_to_abstain(page: str) -> None:
+    text = Reader(page).text
+    assert "τ > 1 + 0.99 β or s1² < 0.05" in text
+
+
 def test_text_of_the_corpus_is_escaped(page: str) -> None:
     reader = Reader(page)
     assert "alert" not in reader.scripts
