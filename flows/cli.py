@@ -17,10 +17,12 @@ from contexture.estimators.room import require_room
 from contexture.preflight import Preflight, preflight
 from contexture.store import Store, open_store, run_table
 from contexture.store.base import require_store
+from contexture.store.prune import KEEP, find_unused, prune
 from flows.cluster import describe, machine_of, silence
 from flows.configuration import load_parameters, validate_parameters
 from flows.live import ProgressListener
 from flows.parameters import AuditParameters
+from flows.pruned import show_pruned
 from flows.terminal import show_contexts, show_plan, show_ranking, show_runs
 
 USER_ERROR = 2
@@ -94,12 +96,18 @@ def _parser() -> argparse.ArgumentParser:
     show = add("show", _show, "Print the ranking of a run again, from the store alone.")
     runs = add("runs", _runs, "List the runs of a store.")
     report = add("report", _report, "Write the HTML report of a run.")
-    for sub in (show, runs, report):
+    pruned = add("prune", _prune, "Remove old runs of a store, and what only they needed.")
+    for sub in (show, runs, report, pruned):
         sub.add_argument("store", metavar="STORE", help="path or URL of the store")
     for sub in (show, report):
         sub.add_argument(
             "--run", metavar="ID", help="run to read; the latest finished one if left out"
         )
+    pruned.add_argument(
+        "--keep", type=int, default=KEEP, metavar="N",
+        help=f"complete runs that stay, and all that are newer ({KEEP})",
+    )  # fmt: skip
+    pruned.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
     report.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
     add("contexts", _contexts, "List every kind of context with its parameters.")
     return parser
@@ -202,6 +210,15 @@ def _show(options: argparse.Namespace, console: Console) -> None:
 
 def _runs(options: argparse.Namespace, console: Console) -> None:
     show_runs(console, run_table(Store.open(options.store)))
+
+
+def _prune(options: argparse.Namespace, console: Console) -> None:
+    store = Store.open(options.store)
+    unused = find_unused(store, options.keep)
+    size = unused.size(store)
+    if not options.dry_run:
+        prune(store, unused)
+    show_pruned(console, unused, size, options.dry_run)
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:

@@ -14,6 +14,7 @@ from contexture.contexts import Context, Knn, Rbf
 from contexture.corpus import Corpus
 from contexture.store import Store
 from contexture.store.features import features_key, read_features, read_targets, write_features
+from contexture.store.neighbours import neighbours_key, write_neighbours
 from contexture.store.operators import prepare_operator, read_operator, write_block
 from contexture.store.results import result_key, write_context
 from contexture.store.runs import begin_run, finish_run
@@ -99,3 +100,23 @@ def audit(
     if finish:
         finish_run(store, run, finish, {})
     return store, run
+
+
+def nights(folder: Path, count: int) -> tuple[Store, list[str]]:
+    """Audit a corpus that changes every night, with the neighbours of its operator."""
+    runs = []
+    for night in range(count):
+        frame = table()
+        frame.loc[0, ["a", "b"]] = night, night  # scaling would take a mere shift out again
+        source = corpus(folder, frame)
+        store, run = audit(folder, source)
+        key = features_key(source, 10)
+        features = read_features(store, key)
+        positions = np.zeros((ROWS, 5), np.int32)
+        write_neighbours(store, neighbours_key(Knn(k=5), features, 0), positions, {})
+        operator = f"{Knn(k=5).identity(features, 0)}-10"
+        assert operator in store.children("operators")
+        names = {"operator": operator, "features": key}
+        store.group(f"runs/{run}/contexts/knn-5").attrs.update(names)
+        runs.append(run)
+    return store, runs

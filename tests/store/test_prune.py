@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -11,35 +10,17 @@ from contexture.contexts import Knn
 from contexture.errors import ConfigurationError, StoreError
 from contexture.store import Store, open_store
 from contexture.store.base import attributes_of
-from contexture.store.features import features_key, read_features
-from contexture.store.neighbours import has_neighbours, neighbours_key, write_neighbours
+from contexture.store.features import read_features
+from contexture.store.neighbours import has_neighbours, neighbours_key
 from contexture.store.prune import find_unused, prune
 from contexture.store.results import reuse_context
 from contexture.store.runs import begin_run, finish_run, list_runs
-from tests.store.made import audit, corpus, table
+from tests.store.made import nights
 
 
 @pytest.fixture
 def nightly(tmp_path: Path) -> tuple[Store, list[str]]:
-    """Four nights of a corpus that changes, each with the neighbours of its operator."""
-    runs = []
-    for night in range(4):
-        frame = table()
-        frame["a"] += night
-        frame.loc[0, "b"] = night  # scaling would take a mere shift out again
-        source = corpus(tmp_path, frame)
-        store, run = audit(tmp_path, source)
-        features = read_features(store, features_key(source, 10))
-        positions = np.zeros((37, 5), np.int32)
-        write_neighbours(store, neighbours_key(Knn(k=5), features, 0), positions, {})
-        name = store.children(f"runs/{run}/contexts")[0]
-        operator = f"{Knn(k=5).identity(features, 0)}-10"
-        assert operator in store.children("operators")
-        key = features_key(source, 10)
-        store.group(f"runs/{run}/contexts/{name}").attrs.update(
-            {"operator": operator, "features": key}
-        )
-        runs.append(run)
+    store, runs = nights(tmp_path, 4)
     assert [len(store.children(kind)) for kind in KINDS] == [4, 4, 4, 4]
     return store, runs
 
