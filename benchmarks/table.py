@@ -30,12 +30,15 @@ def machine(content: Content) -> str:
     """Describe the machine in one sentence."""
     found = content["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    if "commit" in found:
-        versions = versions.replace(",", f" at {found['commit']},", 1)  # of contexture, the first
     return (
         f"{found['processor']}, {found['cores']} cores, {found['memory_gib']} GiB; "
         f"{found['system']}; Python {found['python']}; {versions}."
     )
+
+
+def commit(content: Content) -> str:
+    """Name the state of the project that was measured."""
+    return f"at {content['machine']['commit']}" if "commit" in content["machine"] else ""
 
 
 def side_by_side(content: Content) -> list[str]:
@@ -146,7 +149,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Content], list[str]]]] = {
 
 def results(contents: Sequence[Content]) -> str:
     """Return the Markdown of all results."""
-    machines = list(dict.fromkeys(machine(content) for content in contents))
+    machines = list(dict.fromkeys(map(machine, contents)))
     one = len(machines) == 1
     lines = [f"Machine{'' if one else f' {i}'}: {text}\n" for i, text in enumerate(machines, 1)]
     for name, (title, section) in SECTIONS.items():
@@ -155,13 +158,14 @@ def results(contents: Sequence[Content]) -> str:
             lines += [title, ""]
             for content in mine:
                 found = section(content)
-                if not one:
-                    # After a heading, else at the end of an only line.
-                    where = f"machine {machines.index(machine(content)) + 1}"
-                    if found[0].startswith("-"):
-                        found[0] += f" ({where})"
-                    else:
-                        lines += [f"On {where}:", ""]
+                number = machines.index(machine(content)) + 1
+                parts = ["" if one else f"on machine {number}", commit(content)]
+                where = ", ".join(filter(None, parts))
+                # Before a table, else at the end of an only line.
+                if where and found[0].startswith("-"):
+                    found[0] += f" ({where})"
+                elif where:
+                    lines += [f"{where[0].upper()}{where[1:]}:", ""]
                 lines += found
             lines.append("")
     return "\n".join(lines)

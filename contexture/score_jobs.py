@@ -68,6 +68,8 @@ class Scoring:
         Under which name the flow is told of the progress.
     reference_error : float, optional
         From the plan: expected error of τ against all rows as references, where they are drawn.
+    alone : bool
+        Whether no other context wants the workers meanwhile.
     """
 
     url: str
@@ -89,6 +91,7 @@ class Scoring:
     threads: int = 1
     stage: str = ""
     reference_error: float | None = None
+    alone: bool = False
 
     @property
     def store(self) -> Store:
@@ -186,7 +189,7 @@ def score_kernel(scoring: Scoring) -> str:
         raise EvidenceError(
             f"context '{scoring.context.label}' is no kernel; choose another route."
         )
-    with _kernel_products() as products:
+    with _kernel_products(scoring.alone) as products:
         spectrum = kernel_spectrum(
             evidence,
             scoring.max_rank,
@@ -212,24 +215,28 @@ def score_kernel(scoring: Scoring) -> str:
 
 
 @contextmanager
-def _kernel_products() -> Iterator[Callable[..., KernelProducts]]:
+def _kernel_products(alone: bool) -> Iterator[Callable[..., KernelProducts]]:
     """Tiles of a kernel: of this worker, or of all, where they are on several machines.
 
-    On one machine, the threads that this job may use are all that there are.
+    On one machine, the threads that this job may use are all that there are; and beside other
+    contexts, every pass would wait for the longest of their jobs.
     """
-    try:
-        distributed.get_worker()
-    except ValueError:
-        yield KernelProducts
-        return
-    client = distributed.get_client()
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    if len({worker["host"] for worker in workers}) < 2:
+    if not (alone and _machines() > 1):
         yield KernelProducts
         return
     # This thread only waits and does dense algebra: its place is free for a share of the tiles.
     with distributed.worker_client() as client:
         yield partial(ClusterKernelProducts, client)
+
+
+def _machines() -> int:
+    """How many there are in the cluster of this worker; none outside of one."""
+    try:
+        distributed.get_worker()
+    except ValueError:
+        return 0
+    workers = distributed.get_client().scheduler_info(n_workers=-1)["workers"].values()
+    return len({worker["host"] for worker in workers})
 
 
 def _score(

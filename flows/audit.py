@@ -113,7 +113,15 @@ def audit(
             }
             scores = [
                 score_context.submit(
-                    url, run, features_key, operators[plan.context], plan, settings, threads, force
+                    url,
+                    run,
+                    features_key,
+                    operators[plan.context],
+                    plan,
+                    settings,
+                    threads,
+                    len(plans) == 1,
+                    force,
                 )
                 for plan in plans
             ]

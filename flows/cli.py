@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     pruned.add_argument(
         "--keep", type=int, default=KEEP, metavar="N",
-        help=f"complete runs that stay, and all that are newer ({KEEP})",
+        help=f"complete runs of each name that stay, and all that are newer ({KEEP})",
     )  # fmt: skip
     pruned.add_argument("--dry-run", action="store_true", help="say what would go, and leave it")
     report.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
@@ -215,10 +215,9 @@ def _runs(options: argparse.Namespace, console: Console) -> None:
 def _prune(options: argparse.Namespace, console: Console) -> None:
     store = Store.open(options.store)
     unused = find_unused(store, options.keep)
-    size = unused.size(store)
     if not options.dry_run:
         prune(store, unused)
-    show_pruned(console, unused, size, options.dry_run)
+    show_pruned(console, unused, options.dry_run)
 
 
 def _report(options: argparse.Namespace, console: Console) -> None:

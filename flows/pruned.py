@@ -11,7 +11,7 @@ from contexture.store.prune import Unused
 from flows.terminal import compact
 
 
-def show_pruned(console: Console, unused: Unused, size: int | None, dry: bool) -> None:
+def show_pruned(console: Console, unused: Unused, dry: bool) -> None:
     """Print what was removed from a store, or would be."""
     if not unused.paths:
         console.print("Nothing to remove: every run stays, and needs all that is there.")
@@ -23,9 +23,13 @@ def show_pruned(console: Console, unused: Unused, size: int | None, dry: bool) -
              for kind, name in names.items() if kinds[kind]]  # fmt: skip
     if not parts:  # what an interrupted removal left of the index
         parts = [f"{kinds['results']} entries of the index"]
-    room = "" if size is None else f"; {compact(float(size))}B"
     runs = f" ({unused.runs[0]} to {unused.runs[-1]})" if unused.runs else ""
-    console.print(escape(f"{'Would remove' if dry else 'Removed'} {', '.join(parts)}{runs}{room}."))
+    console.print(
+        escape(
+            f"{'Would remove' if dry else 'Removed'} {', '.join(parts)}{runs}; "
+            f"{compact(float(unused.size))}B."
+        )
+    )
 
 
 def _plural(name: str, count: int) -> str:

@@ -29,11 +29,13 @@ def score_context(
     plan: ContextPlan,
     settings: dict[str, Any],
     threads: int,
+    alone: bool,
     force: bool,
 ) -> str:
     """Decompose and score a context on Dask, or take over equal results; returns its path.
 
-    ``threads`` may be used by it; they are not part of what decides the results.
+    ``threads`` may be used by it, and where it is ``alone``, all workers; neither is part of what
+    decides the results.
     """
     store = Store(url)
     stage = f"{plan.context}: spectrum and scores"
@@ -56,14 +58,15 @@ def score_context(
         url, run, features_key, operator_key, tasks_key, key, plan.resolved,
         left_functions=plan.left_functions, route=plan.route, kernel=plan.kernel,
         memory=plan.solver_bytes or None,
-        threads=threads, stage=stage, reference_error=plan.reference_error, **settings,
+        threads=threads, stage=stage, reference_error=plan.reference_error, alone=alone,
+        **settings,
     )  # fmt: skip
     if plan.route == "distributed":
         with worker_errors(stage):
             return compute_scores(scoring, distributed.get_client(), partial(tell, stage))
     jobs = {"moments": score_moments, "matrix-free": score_kernel}
     job = jobs.get(plan.route, compute_scores)
-    if force or not take_over(store, run, plan.context, key):
+    if force or not take_over(store, run, plan.context, key, description):
         future = distributed.get_client().submit(job, scoring, pure=False, retries=2, priority=1)
         gather(stage, [future])
     else:

@@ -169,3 +169,12 @@ def test_bad_weights() -> None:
         ExpectationOperator.from_conditional(P, [1, 1])
     with pytest.raises(InputError, match="the weight of row 1 is 0.0"):
         ExpectationOperator.from_conditional(P, [1, 0, 1])
+
+
+def test_rows_of_very_many_equal_entries_stay_what_they_are() -> None:
+    """Their sum is off by its own rounding, and they are not."""
+    k = 10**6
+    P = sparse.csr_array(np.full((2, k), 1 / k))
+    block = ExpectationOperator.from_conditional(P).blocks[0]
+    assert isinstance(block, sparse.csr_array)
+    np.testing.assert_array_equal(block.data, 1 / k)

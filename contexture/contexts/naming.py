@@ -97,8 +97,9 @@ def in_order(known: Iterable[str]) -> tuple[npt.NDArray[np.object_], Numbers]:
 
 
 def _factorize(column: pd.Series) -> tuple[npt.NDArray[np.intp], list[str]]:
-    # pandas writes moments as dates where all are midnight, which is not for a piece to decide.
-    text = column.map(str) if column.dtype.kind == "M" else column.astype(str)
+    # pandas writes moments as dates where all are midnight, and durations as days where all are
+    # whole ones, which is not for a piece to decide.
+    text = column.map(str) if column.dtype.kind in "mM" else column.astype(str)
     codes, names = pd.factorize(text)
     # Through NumPy: one by one, pandas hands them out slowly.
     return codes, np.asarray(names, dtype=object).tolist()

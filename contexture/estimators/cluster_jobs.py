@@ -28,6 +28,9 @@ POLL = 1.0
 TRANSFER = 120.0
 """Seconds that a result may be on its way before we look whether there still are workers."""
 
+PRIORITY = 2
+"""Before whole contexts: what waits for a part of a product holds its basis meanwhile."""
+
 MOST_SUMS = 4
 """Sums that this process takes in; more are added on the workers first."""
 
@@ -99,7 +102,7 @@ class Jobs:
         """Start a job, on a certain worker as long as that is there."""
         where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
         started: distributed.Future[Any] = self._client.submit(
-            job, *arguments, pure=False, retries=2, **where
+            job, *arguments, pure=False, retries=2, priority=PRIORITY, **where
         )
         return started
 

@@ -136,7 +136,7 @@ def _by_parts(operator: ExpectationOperator, wanted: int, on_x: int) -> tuple[Tr
     whole = found[1][0] if parts == 1 and len(found) > 1 else merge(found, n, m, wanted, on_x)
     # Parts may be joined as faintly as rounding: those are told by their values.
     nearly = int(np.sum(whole[0][len(ones[0]) :] > 1 - NOISE_FLOOR))
-    if len(ones[0]) + nearly == wanted:  # there may be more
+    if rest and len(ones[0]) + nearly == wanted:  # there may be more
         of_parts = (
             1 if min(len(r), len(c)) == 1 else _ones_of(_gram(M[r][:, c])) for r, c in members
         )

@@ -88,9 +88,12 @@ class ClusterKernelProducts(KernelProducts):
         self.passes += 1
         length = max(self.shape)
         total = _groups(length)
+        slots = [worker for worker, _ in self._jobs.slots(total)]
         found = self._jobs.in_order(
             lambda: (self._kernel(self._share), self._jobs.send(V)),
-            lambda ready, number: self._jobs.submit(kernel_jobs.rows_of, *ready, total, number),
+            lambda ready, number: self._jobs.submit(
+                kernel_jobs.rows_of, *ready, total, number, worker=slots[number % len(slots)]
+            ),
             total,
         )
         for number, values in enumerate(found):
@@ -157,7 +160,9 @@ class ClusterKernelProducts(KernelProducts):
         return self._held
 
     def _share(self) -> kernel_jobs.Share:
-        return kernel_jobs.Share(*self._sides, self._symmetric, self.strip_bytes, self._work)
+        return kernel_jobs.Share(
+            *self._sides, self._symmetric, self.strip_bytes, self._work, self.threads
+        )
 
 
 def _groups(rows: int) -> int:

@@ -54,7 +54,9 @@ class Share:
     strip_bytes : int
         Memory of a strip.
     work : float
-        Multiplications that are to be done in all, which decide by which library.
+    threads : int
+        Multiplications that are to be done in all, and by how many threads: what decides by which
+        library. Those that a worker may use change with what else it does.
     """
 
     along: FloatArray
@@ -62,6 +64,7 @@ class Share:
     tiles: SymmetricTiles | None
     strip_bytes: int
     work: float
+    threads: int
 
 
 def part(length: int, total: int, number: int) -> slice:
@@ -131,4 +134,5 @@ def rows_of(share: Share, vectors: Floats, total: int, number: int) -> Floats:
 def _ready(share: Share, vectors: Floats) -> tuple[Floats, Multiply]:
     # What came over the network may be read-only, which oneDNN does not take.
     writeable: Floats = np.require(vectors, requirements="W")
-    return writeable, multiply_for(share.work, vectors.dtype, alone=True)
+    multiply = multiply_for(share.work, vectors.dtype, alone=True, threads=share.threads)
+    return writeable, multiply

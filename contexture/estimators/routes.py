@@ -68,7 +68,7 @@ def choose_route(
         costs = partial(costs_of, extent=extent, D=1, rank=rank, left=0)
     long = drawn and extent.rows > MOMENT_ROWS
     if extent.sparse:
-        suited = _of_sparse(extent, rank, long, costs)
+        suited = _of_sparse(extent, rank, long, costs, (options.draws or 1) > 1)
     else:
         suited = _of_dense(extent, rank, drawn, long, isinstance(context, Rbf))
     needed = {route: costs(route).memory_bytes for route in suited}
@@ -77,14 +77,17 @@ def choose_route(
 
 
 def _of_sparse(
-    extent: Extent, rank: int, long: bool, costs: Callable[[Route], Costs]
+    extent: Extent, rank: int, long: bool, costs: Callable[[Route], Costs], draws: bool
 ) -> list[Route]:
-    """Routes of a sparse operator, the best first; ``long``: it could be kept as moments."""
+    """Routes of a sparse operator, the best first.
+
+    ``long``: it could be kept as moments; ``draws``: several were asked for, as only moments have.
+    """
     found: list[Route] = ["exact"] if forms_gram(extent, rank) else []
     found += ["krylov", "distributed"]
     if not long:
         return found
-    few = extent.columns <= MOST_REFERENCES
+    few = draws or extent.columns <= MOST_REFERENCES
     pays = few or costs("moments").work <= costs(found[0]).work
     return ["moments", *found] if pays else [*found, "moments"]
 

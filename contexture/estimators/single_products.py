@@ -37,7 +37,9 @@ _NARROW = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "Zen")
 """Kernels of OpenBLAS for vectors of up to 256 bits."""
 
 
-def multiply_for(work: float, dtype: npt.DTypeLike, alone: bool = False) -> Multiply:
+def multiply_for(
+    work: float, dtype: npt.DTypeLike, alone: bool = False, threads: int | None = None
+) -> Multiply:
     """Choose how to multiply dense matrices.
 
     Parameters
@@ -48,13 +50,15 @@ def multiply_for(work: float, dtype: npt.DTypeLike, alone: bool = False) -> Mult
         Of the matrices.
     alone : bool
         Whether it is called in several threads at once, each on a core of its own.
+    threads : int, optional
+        Among which the work is shared out; as many as BLAS may use by default.
 
     Returns
     -------
     callable
         By oneDNN in float32 where that is faster and worth loading, else NumPy's.
     """
-    little = np.dtype(dtype) != np.float32 or work < WORTH_LOADING * blas_threads()
+    little = np.dtype(dtype) != np.float32 or work < WORTH_LOADING * (threads or blas_threads())
     if little or not _onednn_is_wider():
         return np.matmul
     return _on_one_core if alone else _on_all_cores

@@ -120,6 +120,7 @@ def _write(
         shape=(n, D),
         chunks=(min(chunk_rows, n), D),
         dtype="float64",
+        fill_value=np.nan,  # what was removed while it is read is refused, and no row of zeros
         dimension_names=("sample", "feature"),
         attributes={"long_name": "features", "units": "1"},
     )

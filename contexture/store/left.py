@@ -7,6 +7,8 @@ of them goes over to the next one.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +17,7 @@ from contexture.inputs import Floats, Labels
 from contexture.spectrum import LEFT_NAME
 from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.copies import copy_tasks
-from contexture.store.naming import as_labels
+from contexture.store.naming import as_labels, plain
 from contexture.store.place import storage_errors
 from contexture.store.results import point_to
 
@@ -91,7 +93,9 @@ def finish_left(store: Store, path: str) -> None:
         group.attrs["complete"] = True
 
 
-def take_over(store: Store, run: str, name: str, key: str) -> bool:
+def take_over(
+    store: Store, run: str, name: str, key: str, attributes: Mapping[str, Any] | None = None
+) -> bool:
     """Move what an interrupted run had of a context, all but some left functions, into this run.
 
     Only a store of this machine can do that; elsewhere they are computed again.
@@ -103,6 +107,8 @@ def take_over(store: Store, run: str, name: str, key: str) -> bool:
         Where the results go.
     key : str
         From `contexture.store.results.result_key`.
+    attributes : mapping, optional
+        Of this run's context, in place of those of the other's.
     """
     source = attributes_of(store.find(f"results/{key}"))
     old_run, old_name = str(source.get("run", "")), str(source.get("context", ""))
@@ -123,6 +129,8 @@ def take_over(store: Store, run: str, name: str, key: str) -> bool:
             os.rename(os.path.join(store.url, path), os.path.join(store.url, goal))
         except FileNotFoundError:  # another run was first
             return False
-        store.group(goal).attrs.update({"context": name, "taken_from": old_run})
+        store.group(goal).attrs.update(
+            {**plain(dict(attributes or {})), "context": name, "taken_from": old_run}
+        )
     point_to(store, key, run, name)
     return True

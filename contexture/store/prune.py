@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import re
 from collections.abc import Sequence
@@ -11,13 +12,16 @@ from typing import Any
 from contexture.errors import ConfigurationError, StoreError
 from contexture.store.base import Store, attributes_of
 from contexture.store.neighbours import key_of_identity
-from contexture.store.runs import list_runs, mark_interrupted
+from contexture.store.runs import is_gone, list_runs
 
 KEEP = 10
-"""Complete runs that stay, unless something else is said."""
+"""Complete runs of each name that stay, unless something else is said."""
 
+_SHARED = ("operators", "neighbours", "features")
 _IDENTITY = re.compile(r"(.+-[0-9a-f]{16})-")
 """The part of an operator's key that stands for its content, before how it was stored."""
+
+Run = tuple[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -30,66 +34,56 @@ class Unused:
         Ids of runs, oldest first.
     paths : tuple of str
         Groups of the store, those of the runs first.
+    size : int
+        Bytes that they take on the disk.
     """
 
     runs: tuple[str, ...]
     paths: tuple[str, ...]
-
-    def size(self, store: Store) -> int | None:
-        """Bytes on the disk; None for a store that is no folder."""
-        if not store.is_local:
-            return None
-        walked = (os.walk(os.path.join(store.url, path)) for path in self.paths)
-        return sum(
-            os.path.getsize(os.path.join(folder, name))
-            for each in walked
-            for folder, _, names in each
-            for name in names
-        )
+    size: int
 
 
 def find_unused(store: Store, keep: int = KEEP) -> Unused:
-    """Find runs older than the newest complete ones, and what no run that stays was made of.
+    """Find old runs, and what no run that stays was made of; nothing is changed.
 
-    While the newest run is not complete, what it was computing stays whole, so that the next one
-    goes on from there.
+    Of the runs of one name the newest complete ones stay, and all that are newer than the oldest of
+    these. What was written since the oldest run that stays began is left alone too, whoever may
+    need it: one that was interrupted, and is to go on, or one that has not begun to say so.
 
     Parameters
     ----------
     store : Store
     keep : int
-        Complete runs that stay, with all that are newer than the oldest of these.
+        Complete runs of each name that stay.
 
     Raises
     ------
     ConfigurationError
         If ``keep`` is less than 1.
     StoreError
-        If a run is under way.
+        If the store is no folder, or a run is under way.
     """
     if keep < 1:
         raise ConfigurationError(f"{keep} runs cannot be kept; keep at least 1.")
-    mark_interrupted(store)
+    if not store.is_local:
+        raise StoreError(
+            f"'{store.url}' is no folder, and only those can be pruned while others may use them; "
+            "remove old groups under 'runs/' with the tools of the place."
+        )
     runs = list_runs(store)
-    for run, attributes in runs:
-        if attributes.get("status") == "running":
-            raise StoreError(
-                f"run '{run}' on {attributes.get('host', 'another machine')} is under way; let it "
-                f"end first. If it was killed there, remove 'runs/{run}' from the store."
-            )
-    complete = [run for run, attributes in runs if attributes.get("status") == "complete"]
-    first = complete[-keep] if len(complete) > keep else (runs[0][0] if runs else "")
-    gone = tuple(run for run, _ in runs if run < first)
-    stay = [(run, attributes) for run, attributes in runs if run >= first]
+    _require_rest(runs)
+    gone = tuple(run for run, _ in _old(runs, keep))
+    stay = [each for each in runs if each[0] not in gone]
     paths = [f"runs/{run}" for run in gone]
     paths += [f"results/{key}" for key in store.children("results") if _of(store, key) in gone]
-    if stay and stay[-1][0] in complete:
-        needed = _needed(store, stay)
-        for kind in ("operators", "neighbours", "features"):
-            paths += [
-                path for name in store.children(kind) if (path := f"{kind}/{name}") not in needed
-            ]
-    return Unused(gone, tuple(paths))
+    needed = _needed(store, stay)
+    since = min((_began(attributes) for _, attributes in stay), default=0.0)
+    for kind in _SHARED:
+        for name in store.children(kind):
+            path = f"{kind}/{name}"
+            if path not in needed and _measure(store, path)[1] < since:
+                paths.append(path)
+    return Unused(gone, tuple(paths), sum(_measure(store, path)[0] for path in paths))
 
 
 def prune(store: Store, unused: Unused) -> None:
@@ -98,21 +92,61 @@ def prune(store: Store, unused: Unused) -> None:
     Raises
     ------
     StoreError
-        If the place cannot be written to.
+        If a run began meanwhile, or the place cannot be written to.
     """
     # Entries of the index first: they must not point to what is gone.
     for path in sorted(unused.paths, key=lambda path: not path.startswith("results/")):
+        _require_rest(list_runs(store))
         store.remove(path)
+
+
+def _require_rest(runs: Sequence[Run]) -> None:
+    for run, attributes in runs:
+        if attributes.get("status") == "running" and not is_gone(attributes):
+            raise StoreError(
+                f"run '{run}' on {attributes.get('host', 'another machine')} is under way; let it "
+                f"end first. If it was killed there, remove 'runs/{run}' from the store."
+            )
+
+
+def _old(runs: Sequence[Run], keep: int) -> list[Run]:
+    """Find the runs that are older than those of their name that stay."""
+    complete: dict[str, list[str]] = {}
+    for run, attributes in runs:
+        if attributes.get("status") == "complete":
+            complete.setdefault(str(attributes.get("name")), []).append(run)
+    first = {name: ids[-keep] for name, ids in complete.items() if len(ids) > keep}
+    return [each for each in runs if each[0] < first.get(str(each[1].get("name")), "")]
 
 
 def _of(store: Store, key: str) -> str:
     return str(attributes_of(store.find(f"results/{key}")).get("run", ""))
 
 
-def _needed(store: Store, runs: Sequence[tuple[str, dict[str, Any]]]) -> set[str]:
-    """Paths that contexts of these runs name."""
-    needed = {f"features/{attributes['features']}" for _, attributes in runs
-              if "features" in attributes}  # fmt: skip
+def _began(attributes: dict[str, Any]) -> float:
+    """Seconds since 1970; 0 if a run does not say when it began, so that nothing is older."""
+    try:
+        return dt.datetime.fromisoformat(str(attributes.get("started"))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _measure(store: Store, path: str) -> tuple[int, float]:
+    """Bytes of all files of a group, and when the last of them was written."""
+    size, last = 0, 0.0
+    for folder, _, names in os.walk(os.path.join(store.url, path)):
+        for name in names:
+            try:
+                found = os.stat(os.path.join(folder, name))
+            except OSError:  # another process removed it
+                continue
+            size, last = size + found.st_size, max(last, found.st_mtime)
+    return size, last
+
+
+def _needed(store: Store, runs: Sequence[Run]) -> set[str]:
+    """Paths that these runs and their contexts name."""
+    needed = {f"features/{attributes.get('features')}" for _, attributes in runs}
     for run, _ in runs:
         for name in store.children(f"runs/{run}/contexts"):
             found = attributes_of(store.find(f"runs/{run}/contexts/{name}"))

@@ -41,11 +41,15 @@ def reuse_context(
     if not ("run" in index and "context" in index):  # a kill may have left it without
         return False
     source_run, source_name = str(index["run"]), str(index["context"])
-    group = store.find(f"runs/{source_run}/contexts/{source_name}")
+    source = f"runs/{source_run}/contexts/{source_name}"
+    group = store.find(source)
     if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
         return False
     copy_tasks(store, (source_run, source_name), (run, name))
     copy_results(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
+    if attributes_of(store.find(source)).get("result_key") != key:  # removed meanwhile
+        store.remove(f"runs/{run}/contexts/{name}")
+        return False
     store.group(f"runs/{run}/contexts/{name}").attrs.update(
         {**plain(dict(attributes)), "context": name, "copied_from": source_run, "complete": True}
     )

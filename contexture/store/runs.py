@@ -81,18 +81,21 @@ def list_runs(store: Store) -> list[tuple[str, dict[str, Any]]]:
 
 
 def mark_interrupted(store: Store) -> None:
-    """Mark runs that still say "running" although their process on this machine is gone.
-
-    One of before the machine was started anew is, whatever process has its number now.
-    """
+    """Mark runs that still say "running" although their process on this machine is gone."""
     for run, attributes in list_runs(store):
-        here = attributes.get("host") == socket.gethostname()
-        if attributes.get("status") != "running" or not here:
-            continue
-        # Runs of earlier versions have the name of the machine alone.
-        since = attributes.get("boot", boot()) == boot()
-        if since and attributes.get("namespace", namespace()) != namespace():
-            continue  # a container of the same name, whose processes cannot be seen from here
-        process = attributes.get("process")
-        if not (since and isinstance(process, int) and alive(process)):
+        if is_gone(attributes):
             store.group(f"runs/{run}").attrs["status"] = "interrupted"
+
+
+def is_gone(attributes: Mapping[str, Any]) -> bool:
+    """Whether a run says "running" although its process on this machine is gone.
+
+    That of before the machine or the container was started anew is, whatever process has its number
+    now.
+    """
+    if attributes.get("status") != "running" or attributes.get("host") != socket.gethostname():
+        return False
+    # Runs of earlier versions have the name of the machine alone.
+    place = attributes.get("boot", boot()), attributes.get("namespace", namespace())
+    process = attributes.get("process")
+    return not (place == (boot(), namespace()) and isinstance(process, int) and alive(process))

@@ -206,8 +206,8 @@ def test_tables_of_every_outcome() -> None:
 
 
 def test_tables_of_two_machines() -> None:
-    here = describe()
-    other = {**here, "processor": "another one"}
+    here = {name: value for name, value in describe().items() if name != "commit"}
+    other = {**here, "processor": "another one", "commit": "abc1234"}
     spectra = {"benchmark": "spectra", "machine": here, "rank": 4, "runs": []}
     audit = {"benchmark": "large", "machine": other, "task": "distances", "rows": 10,
              "reference": 5, "threads": 2, "seconds": 1.0, "reading_seconds": 0.5}  # fmt: skip
@@ -217,7 +217,7 @@ def test_tables_of_two_machines() -> None:
     assert lines[0].startswith("Machine 1: ")
     assert lines[2].startswith("Machine 2: another one")
     assert "On machine 1:" in lines
-    assert lines[-1].endswith("(and 0 s to read the rows) (machine 2)")
+    assert lines[-1].endswith("(and 0 s to read the rows) (on machine 2, at abc1234)")
 
 
 def test_the_rule_of_the_experiment() -> None:

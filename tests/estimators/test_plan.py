@@ -259,7 +259,7 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     assert "give the context a 'reference' of a few thousand rows or" in refused(whole, 8 * GIB)
     neighbours = plan_context(Knn(k=5), 10**6, 8, estimation=Estimation(route="krylov"))
     assert "set route to 'distributed', choose a smaller max_rank than 512" in refused(
-        neighbours, GIB
+        neighbours, 2 * GIB
     )
     drawn = plan_context(Rbf(gamma=1, reference=8000), 10**6, 8)
     assert "choose a 'reference' smaller than 8,000" in refused(drawn, GIB)

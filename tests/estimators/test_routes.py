@@ -138,3 +138,15 @@ def test_references_without_their_draws_promise_less() -> None:
     assert (once.route, once.columns, once.draws) == ("matrix-free", drawn.columns, 1)
     assert once.reference_error == pytest.approx(RULES["rbf"].error(once.columns, 1))
     assert not once.error_reached
+
+
+def test_draws_that_were_asked_for_are_kept() -> None:
+    """Though one draw by another route would be less work."""
+    context, machine = Knn(k=100, reference=10_000), Machine(64 * GIB)
+    found = {
+        draws: plan_context(context, 10**6, 16, estimation=Estimation(draws=draws), machine=machine)
+        for draws in (None, 3)
+    }
+    assert [(plan.route, plan.draws) for plan in found.values()] == [
+        ("krylov", 1), ("moments", 3),
+    ]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,5 +121,12 @@ def nights(folder: Path, count: int) -> tuple[Store, list[str]]:
         assert operator in store.children("operators")
         names = {"operator": operator, "features": key}
         store.group(f"runs/{run}/contexts/knn-5").attrs.update(names)
+        # Each began an hour after what was written in the night before.
+        started = dt.datetime.now(dt.UTC) + dt.timedelta(hours=night - count)
+        store.group(f"runs/{run}").attrs["started"] = started.isoformat()
+        for path in (Path(store.url) / kind for kind in ("features", "operators", "neighbours")):
+            for each in path.rglob("*"):
+                if each.stat().st_mtime > time.time() - 60:
+                    os.utime(each, (started.timestamp() + 60,) * 2)
         runs.append(run)
     return store, runs

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +16,7 @@ from contexture.store.features import read_features
 from contexture.store.neighbours import has_neighbours, neighbours_key
 from contexture.store.prune import find_unused, prune
 from contexture.store.results import reuse_context
-from contexture.store.runs import begin_run, finish_run, list_runs
+from contexture.store.runs import begin_run, finish_run, list_runs, note
 from tests.store.made import nights
 
 
@@ -34,9 +36,7 @@ def test_what_only_old_runs_needed_goes(nightly: tuple[Store, list[str]]) -> Non
     found = find_unused(store, keep=2)
     assert found.runs == tuple(runs[:2])
     assert len(found.paths) == 2 * 5
-    size = found.size(store)
-    taken = disk(store)
-    assert size is not None
+    size, taken = found.size, disk(store)
     prune(store, found)
     assert 0 < size <= taken - disk(store) + 10_000
     assert [run for run, _ in list_runs(store)] == runs[2:]
@@ -66,19 +66,67 @@ def test_few_runs_stay_all(nightly: tuple[Store, list[str]]) -> None:
 
 
 def test_what_an_interrupted_run_was_computing_stays(nightly: tuple[Store, list[str]]) -> None:
+    """Although runs after it were complete, and no run names it yet."""
     store, runs = nightly
-    last = begin_run(store, {})
-    finish_run(store, last, "interrupted", {})
+    key = store.group(f"runs/{runs[0]}/contexts/knn-5").attrs["operator"]
+    interrupted = begin_run(store, {"name": "another"})
+    begun = Path(store.url) / "operators" / "begun"
+    shutil.copytree(Path(store.url) / "operators" / key, begun)
+    at(begun, 60)
+    finish_run(store, interrupted, "interrupted", {})
+    complete = begin_run(store, {"name": "test"})
+    finish_run(store, complete, "complete", {})
+    prune(store, find_unused(store, keep=1))
+    assert [run for run, _ in list_runs(store)] == [interrupted, complete]
+    assert store.children("operators") == ["begun"]
+    at(begun, -3600)
+    prune(store, find_unused(store, keep=1))
+    assert store.children("operators") == []
+
+
+def at(folder: Path, seconds: float) -> None:
+    """Let all files of a folder be written so many seconds from now."""
+    for path in folder.rglob("*"):
+        os.utime(path, (time.time() + seconds,) * 2)
+
+
+def test_what_was_written_for_a_run_that_has_not_begun_stays(
+    nightly: tuple[Store, list[str]],
+) -> None:
+    store, runs = nightly
+    key = store.group(f"runs/{runs[0]}/contexts/knn-5").attrs["features"]
+    at(Path(store.url) / "features" / key, 60)
+    prune(store, find_unused(store, keep=1))
+    assert len(store.children("features")) == 2
+    assert key in store.children("features")
+
+
+def test_runs_of_each_name_stay(nightly: tuple[Store, list[str]]) -> None:
+    store, runs = nightly
+    store.group(f"runs/{runs[0]}").attrs["name"] = "monthly"
+    assert find_unused(store, keep=2).runs == (runs[1],)
+
+
+def test_a_run_that_begins_meanwhile_stops_it(nightly: tuple[Store, list[str]]) -> None:
+    store, _ = nightly
     found = find_unused(store, keep=1)
-    assert found.runs == tuple(runs[:3])
-    assert {path.partition("/")[0] for path in found.paths} == {"runs", "results"}
+    run = begin_run(store, {})
+    with pytest.raises(StoreError, match=f"run '{run}' on .* is under way"):
+        prune(store, found)
+    assert [len(store.children(kind)) for kind in KINDS] == [4, 4, 4, 4]
+    finish_run(store, run, "failed", {})
+    note(store, run, {"status": "running", "process": None})  # killed
     prune(store, found)
-    assert len(store.children("operators")) == 4
-    after = begin_run(store, {})
-    finish_run(store, after, "complete", {})
-    assert {path.partition("/")[0] for path in find_unused(store, keep=2).paths} == {
-        "operators", "neighbours", "features",
-    }  # fmt: skip
+    assert dict(list_runs(store))[run]["status"] == "running"
+
+
+def test_a_store_behind_a_url() -> None:
+    with pytest.raises(StoreError) as caught:
+        find_unused(Store("memory://a.zarr"))
+    assert str(caught.value) == (
+        "'memory://a.zarr' is no folder, and only those can be pruned while others may use them; "
+        "remove old groups under 'runs/' with the tools of the place."
+    )
 
 
 def test_a_prune_that_was_interrupted_goes_on(

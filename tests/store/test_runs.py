@@ -88,15 +88,14 @@ def test_a_run_whose_process_is_gone_was_interrupted(store: Store) -> None:
     note(store, runs["gone"], {"process": gone.pid})
     note(store, runs["elsewhere"], {"process": gone.pid, "host": "another machine"})
     note(store, runs["odd"], {"process": None})
-    # A container of the same name, whose processes are not seen; and one from before a restart,
-    # whose number belongs to another process now.
-    note(store, runs["container"], {"process": gone.pid, "namespace": "pid:[1]"})
+    # From before a container or the machine was started anew: the number belongs to another now.
+    note(store, runs["container"], {"namespace": "pid:[1]"})
     note(store, runs["before"], {"boot": "another"})
     mark_interrupted(store)
     found = {name: dict(list_runs(store))[run]["status"] for name, run in runs.items()}
     assert found == {
         "gone": "interrupted", "alive": "running", "elsewhere": "running", "odd": "interrupted",
-        "container": "running", "before": "interrupted",
+        "container": "interrupted", "before": "interrupted",
     }  # fmt: skip
     assert socket.gethostname() != "another machine"
 
