@@ -110,11 +110,7 @@ class ClusterKernelProducts(KernelProducts):
             return kernel_jobs.Law(self._X, self._R, self.input_weights, height)
 
         def attempt() -> tuple[FloatArray, FloatArray]:
-            kernel = self._kernel(law)
-            jobs = [
-                self._jobs.submit(kernel_jobs.marginals_of, kernel, total, numbers, worker=worker)
-                for worker, numbers in self._jobs.slots(total)
-            ]
+            jobs = self._started(kernel_jobs.marginals_of, total, self._kernel(law))
             self._jobs.wait(jobs, lambda done: self._tell(self.progress, done, len(jobs), n))
             found = [self._jobs.result(job) for job in jobs]
             logs = np.concatenate([rows for logs, _ in found for rows in logs])
@@ -138,16 +134,21 @@ class ClusterKernelProducts(KernelProducts):
         progress: Progress | None,
     ) -> Floats:  # fmt: skip
         def attempt() -> Floats:
-            kernel, vectors = self._kernel(self._share), self._jobs.send(V)
-            jobs = [
-                self._jobs.submit(job, kernel, vectors, total, numbers, worker=worker)
-                for worker, numbers in self._jobs.slots(total)
-            ]
+            jobs = self._started(job, total, self._kernel(self._share), self._jobs.send(V))
             return self._jobs.total(
                 jobs, total, lambda done, of: self._tell(progress, done, of, len(V))
             )
 
         return self._jobs.persist(attempt)
+
+    def _started(
+        self, job: Callable[..., Any], total: int, *given: distributed.Future[Any]
+    ) -> list[distributed.Future[Any]]:
+        """Start a job for all groups, once for every thread of the cluster."""
+        return [
+            self._jobs.submit(job, *given, total, numbers, worker=worker)
+            for worker, numbers in self._jobs.slots(total)
+        ]
 
     def _tell(self, progress: Progress | None, done: int, of: int, rows: int) -> None:
         if progress is not None:

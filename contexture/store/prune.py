@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from contexture.errors import ConfigurationError, StoreError
 from contexture.store.base import Store, attributes_of
 from contexture.store.neighbours import key_of_identity
 from contexture.store.runs import is_gone, list_runs
+from contexture.store.usage import measure
 
 KEEP = 10
 """Complete runs of each name that stay, unless something else is said."""
@@ -81,9 +81,9 @@ def find_unused(store: Store, keep: int = KEEP) -> Unused:
     for kind in _SHARED:
         for name in store.children(kind):
             path = f"{kind}/{name}"
-            if path not in needed and _measure(store, path)[1] < since:
+            if path not in needed and measure(store.url, path)[1] < since:
                 paths.append(path)
-    return Unused(gone, tuple(paths), sum(_measure(store, path)[0] for path in paths))
+    return Unused(gone, tuple(paths), sum(measure(store.url, path)[0] for path in paths))
 
 
 def prune(store: Store, unused: Unused) -> None:
@@ -129,19 +129,6 @@ def _began(attributes: dict[str, Any]) -> float:
         return dt.datetime.fromisoformat(str(attributes.get("started"))).timestamp()
     except ValueError:
         return 0.0
-
-
-def _measure(store: Store, path: str) -> tuple[int, float]:
-    """Bytes of all files of a group, and when the last of them was written."""
-    size, last = 0, 0.0
-    for folder, _, names in os.walk(os.path.join(store.url, path)):
-        for name in names:
-            try:
-                found = os.stat(os.path.join(folder, name))
-            except OSError:  # another process removed it
-                continue
-            size, last = size + found.st_size, max(last, found.st_mtime)
-    return size, last
 
 
 def _needed(store: Store, runs: Sequence[Run]) -> set[str]:

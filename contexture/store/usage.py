@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from contexture.estimators.machine import Disk
 from contexture.store.place import free_disk
@@ -22,17 +21,20 @@ def usable_disk(url: str) -> Disk | None:
     free = free_disk(url)
     if free is None:
         return None
-    return Disk(free, _size(url, FEATURES), sum(_size(url, group) for group in CONTEXTS))
+    return Disk(free, measure(url, FEATURES)[0], sum(measure(url, group)[0] for group in CONTEXTS))
 
 
-def _size(url: str, group: str) -> int:
-    # Folders that another run removes meanwhile are passed over.
-    walked = os.walk(Path(url) / group)
-    return sum(_length(Path(folder) / name) for folder, _, names in walked for name in names)
+def measure(url: str, path: str) -> tuple[int, float]:
+    """Bytes of all files of a group, and when the last of them was written; 0 if there is none.
 
-
-def _length(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
+    What another process removes meanwhile is passed over.
+    """
+    size, last = 0, 0.0
+    for folder, _, names in os.walk(os.path.join(url, path)):
+        for name in names:
+            try:
+                found = os.stat(os.path.join(folder, name))
+            except OSError:
+                continue
+            size, last = size + found.st_size, max(last, found.st_mtime)
+    return size, last
