@@ -76,14 +76,19 @@ def find_unused(store: Store, keep: int = KEEP) -> Unused:
     stay = [each for each in runs if each[0] not in gone]
     paths = [f"runs/{run}" for run in gone]
     paths += [f"results/{key}" for key in store.children("results") if _of(store, key) in gone]
+    size = sum(measure(store.url, path)[0] for path in paths)
     needed = _needed(store, stay)
     since = min((_began(attributes) for _, attributes in stay), default=0.0)
     for kind in _SHARED:
         for name in store.children(kind):
             path = f"{kind}/{name}"
-            if path not in needed and measure(store.url, path)[1] < since:
+            if path in needed:
+                continue
+            own, last = measure(store.url, path)
+            if last < since:
                 paths.append(path)
-    return Unused(gone, tuple(paths), sum(measure(store.url, path)[0] for path in paths))
+                size += own
+    return Unused(gone, tuple(paths), size)
 
 
 def prune(store: Store, unused: Unused) -> None:
