@@ -37,6 +37,8 @@ def test_what_only_old_runs_needed_goes(nightly: tuple[Store, list[str]]) -> Non
     assert found.runs == tuple(runs[:2])
     assert len(found.paths) == 2 * 5
     size, taken = found.size, disk(store)
+    files = [file for path in found.paths for file in (Path(store.url) / path).rglob("*")]
+    assert size == sum(file.stat().st_size for file in files if file.is_file())
     prune(store, found)
     assert 0 < size <= taken - disk(store) + 10_000
     assert [run for run, _ in list_runs(store)] == runs[2:]
