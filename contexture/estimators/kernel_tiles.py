@@ -12,12 +12,14 @@ take as many exponentials, but goes to memory and back in between.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
 
+from contexture.estimators.crew import Crew
 from contexture.estimators.kernel_exponentials import LOG2_E, gaussians, raise_products
-from contexture.estimators.kernel_strips import Progress, in_threads, sum_of
+from contexture.estimators.kernel_strips import Progress
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats
 
@@ -127,31 +129,35 @@ class SymmetricTiles:
     ) -> Floats:
         """K V, or what some of the `tiles` add to it.
 
-        Every thread has a sum of its own; they are added up in one order.
+        Threads take a few tiles whenever they are free, since they are not equally fast; what they
+        find is added up in one order, so that the same tiles give the same bits.
         """
-        each, edge, wanted = range(self._threads), self._edge, self.tiles[tiles]
-        sums = [np.zeros_like(V) for _ in each]
-        rooms = [np.empty(edge * edge, np.float32) for _ in each]
-        exponents = [np.empty(_PIECE * edge) for _ in each]
-        products = [np.empty((edge, V.shape[1]), np.float32) for _ in each]
+        wanted = self.tiles[tiles]
+        turns = [wanted[k : k + _TURN] for k in range(0, len(wanted), _TURN)]
+        total = np.zeros_like(V)
+        scratch = _Scratch(self._edge, V.shape[1])
 
-        def add(total: Floats, A: Floats, B: Floats, own: int) -> None:
-            if multiply is np.matmul:
-                total += np.matmul(A, B, out=products[own][: len(A)])
-            else:
-                total += multiply(A, B)
-
-        def work(turn: slice, own: int) -> None:
-            for i, j in wanted[turn]:
+        def work(turn: list[tuple[int, int]]) -> dict[int, Floats]:
+            sums: dict[int, Floats] = {}
+            room, exponents = scratch.room()
+            for i, j in turn:
                 rows, columns = self.blocks[i], self.blocks[j]
-                tile = self._tile(rows, columns, rooms[own], exponents[own])
-                add(sums[own][rows], tile, V[columns], own)
+                tile = self._tile(rows, columns, room, exponents)
+                scratch.add(sums, i, multiply, tile, V[columns])
                 if i != j:
-                    add(sums[own][columns], tile.T, V[rows], own)
+                    scratch.add(sums, j, multiply, tile.T, V[rows])
+            scratch.rooms.append((room, exponents))
+            return sums
 
-        for _ in in_threads(work, len(wanted), _TURN, self._threads, progress):
-            pass
-        return sum_of(sums)
+        with Crew(self._threads) as crew:
+            for done, sums in enumerate(crew.each(work, turns), 1):
+                for block, found in sums.items():
+                    part = total[self.blocks[block]]
+                    part += found[: len(part)]
+                scratch.products += sums.values()
+                if progress is not None:
+                    progress(min(_TURN * done, len(wanted)), len(wanted))
+        return total
 
     def _tile(self, rows: slice, columns: slice, room: Floats, exponents: FloatArray) -> Floats:
         """Compute a part of K."""
@@ -169,6 +175,42 @@ class SymmetricTiles:
             piece = slice(start, start + _PIECE)
             raise_products(points[piece], values, tile[piece], exponents, 0.0)  # K <= 1
         return tile
+
+
+class _Scratch:
+    """Arrays that are used again, by whatever thread is next: appending and popping are atomic."""
+
+    def __init__(self, edge: int, width: int) -> None:
+        self._edge, self._width = edge, width
+        self.rooms: list[tuple[Floats, FloatArray]] = []
+        self.products: list[Floats] = []
+
+    def room(self) -> tuple[Floats, FloatArray]:
+        """Give memory for a tile, and for the exponents of a piece of it."""
+        with suppress(IndexError):
+            return self.rooms.pop()
+        return np.empty(self._edge**2, np.float32), np.empty(_PIECE * self._edge)
+
+    def product(self) -> Floats:
+        """Give memory for the product of a tile."""
+        with suppress(IndexError):
+            return self.products.pop()
+        return np.empty((self._edge, self._width), np.float32)
+
+    def add(
+        self, sums: dict[int, Floats], block: int, multiply: Multiply, A: Floats, B: Floats
+    ) -> None:
+        """Add A B to the first rows of the sum of a block."""
+        rows, product = slice(len(A)), self.product()
+        if multiply is np.matmul:
+            np.matmul(A, B, out=product[rows])
+        else:
+            product[rows] = multiply(A, B)
+        if block in sums:
+            sums[block][rows] += product[rows]
+            self.products.append(product)
+        else:
+            sums[block] = product
 
 
 def _middle(logs: FloatArray) -> float:

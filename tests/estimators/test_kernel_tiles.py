@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import itertools
+import threading
+
 import numpy as np
 import pytest
 
@@ -143,6 +146,27 @@ def test_vectors_in_any_order_are_left_as_they_are(order: str) -> None:
     found = SymmetricTiles(points, *logs, 2).gram(V, np.matmul)
     np.testing.assert_array_equal(V, before)
     np.testing.assert_array_equal(found, SymmetricTiles(points, *logs, 2).gram(before, np.matmul))
+
+
+def test_threads_that_are_not_equally_fast_give_the_same_bits() -> None:
+    """The first tiles are done last."""
+    points, logs, V = corpus(7000, 2), np.zeros((2, 7000)), vectors(7000)
+    others = threading.Event()
+    begun = itertools.count()
+
+    def delayed(A: Floats, B: Floats) -> Floats:
+        number = next(begun)
+        if number == 0:
+            assert others.wait(60)
+        elif number == 20:
+            others.set()
+        return np.asarray(A @ B)
+
+    one, three = (SymmetricTiles(points, *logs, threads) for threads in (1, 3))
+    assert one.blocks == three.blocks
+    expected = one.product(lambda A, B: np.asarray(A @ B), V)
+    np.testing.assert_array_equal(three.product(delayed, V), expected)
+    np.testing.assert_array_equal(three.product(np.matmul, V), one.product(np.matmul, V))
 
 
 def test_progress_is_told_as_rows_of_one_pass() -> None:
