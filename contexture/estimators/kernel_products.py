@@ -115,15 +115,19 @@ class KernelProducts(KernelEntries):
         return along, np.ascontiguousarray(across.T)
 
     @cached_property
+    def inputs_are_values(self) -> bool:
+        """Whether the context values that are kept are the inputs, in their order."""
+        return np.array_equal(self._X[:, :-2], self._R[:, :-2])
+
+    @cached_property
     def _symmetric(self) -> SymmetricTiles | None:
         return self._tiles(self.threads)
 
     def _tiles(self, threads: int) -> SymmetricTiles | None:
-        """Tiles that serve twice, if the context values are the inputs, in their order."""
-        X, R = self._X[:, :-2], self._R[:, :-2]
-        if not np.array_equal(X, R):
+        """Tiles that serve twice, if the kernel is symmetric."""
+        if not self.inputs_are_values:
             return None
-        tiles = SymmetricTiles(X, self._log_rows, self._log_columns, threads)
+        tiles = SymmetricTiles(self._X[:, :-2], self._log_rows, self._log_columns, threads)
         return tiles if tiles.possible else None
 
     def _gram_of(

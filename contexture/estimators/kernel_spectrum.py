@@ -211,7 +211,7 @@ def _spectrum(
     right = np.array(V, dtype=np.float64)
     right /= np.sqrt(products.context_weights)[:, None]
     right[:, eigenvalues == 0] = np.nan
-    covariance = sampled_covariance(products, eigenvalues, right, seed)
+    covariance = sampled_covariance(products, eigenvalues, right, seed, U)
     left = np.empty((n, 0))
     if left_functions and U is not None:
         left = U[:, :count] / np.sqrt(products.input_weights)[:, None]
@@ -234,5 +234,9 @@ def _spectrum(
         components=ones,
         method=f"{method}; {products.passes} passes",
         noise_floor=floor,
-        numerical_error=pairs.errors + rounding + moved,
+        # What is below the floor counts as 0.
+        numerical_error=pairs.errors
+        + rounding
+        + moved
+        + np.where(eigenvalues == 0, np.maximum(pairs.values, 0.0), 0.0),
     )
