@@ -32,6 +32,7 @@ from contexture.estimators.products import (
     Products,
     SparseProducts,
 )
+from contexture.estimators.sizes import BLOCK
 from contexture.estimators.solution import Settings, Solution, solve
 from contexture.inputs import FloatArray, Floats, IntArray
 from contexture.operator import ExpectationOperator
@@ -90,10 +91,8 @@ def krylov_spectrum(operator: ExpectationOperator, rank: int, settings: Settings
     eigenvalues[filled] = np.where(values[top] > floor, np.minimum(values[top], 1.0), 0.0)
     if found:
         errors[filled] = np.concatenate([f.errors for f in found])[top]
-        # The floor is that of the least exact part: what others know below it is dropped with it.
-        own = np.array([f.floor for f in found])[owner[top]]
-        known = (own < values[top]) & (values[top] <= floor)
-        errors[filled] += np.where(known, values[top], 0.0)
+        # What is below the floor, which is that of the least exact part, counts as 0.
+        errors[filled] += np.where(values[top] <= floor, np.maximum(values[top], 0.0), 0.0)
     errors[ones + len(top) :] = floor
     precision = np.result_type(*[f.precision for f in found]) if found else np.dtype(np.float64)
     dtype = np.result_type(*[f.right.dtype for f in found]) if found else np.dtype(np.float64)
@@ -249,8 +248,11 @@ def _right_of(products: Products, solution: Solution, columns: IntArray | None) 
     if n < m:
         scale = np.sqrt(np.where(solution.values > solution.floor, solution.values, np.inf))
         right = np.empty((m, len(scale)), solution.vectors.dtype)
-        for rows, values in products.other(solution.vectors):
-            right[rows] = values / scale.astype(right.dtype)
+        # A few at a time: they may come in one piece, as sums over all rows of P.
+        for start in range(0, len(scale), BLOCK):
+            part = slice(start, start + BLOCK)
+            for rows, values in products.other(np.ascontiguousarray(solution.vectors[:, part])):
+                right[rows, part] = values / scale[part].astype(right.dtype)
     method = f"block Lanczos in {solution.precision}"
     return _Found(
         solution.values,

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import contexture as cx
 from contexture import ExpectationOperator, Spectrum, decompose_operator
 from contexture.errors import InputError
 from contexture.estimators import exact
+from contexture.estimators.products import BlockProducts, SparseProducts
+from contexture.inputs import Floats
 from tests.estimators.blocks import lazy, neighbours
 
 
@@ -99,6 +102,28 @@ def test_basis_on_disk_and_restarts_give_the_same(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
     small = decompose_operator(operator, 40, 1e-10, memory=700 * 8 * (2 * 72 + 64))
     np.testing.assert_allclose(small.eigenvalues, plain.eigenvalues, atol=2e-10)
+
+
+@pytest.mark.parametrize("held", [lambda operator: operator, lazy])
+def test_functions_of_the_longer_side_are_found_a_few_at_a_time(
+    held: Callable[[ExpectationOperator], ExpectationOperator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be a sum over all rows of P, which comes in one piece."""
+    seen: list[int] = []
+    for kind in (BlockProducts, SparseProducts):
+        genuine = kind.other
+
+        def counted(self: Any, V: Floats, genuine: Any = genuine) -> Any:
+            seen.append(V.shape[1])
+            return genuine(self, V)
+
+        monkeypatch.setattr(kind, "other", counted)
+    P = HARD["wide"]
+    found = decompose_operator(held(ExpectationOperator.from_conditional(P)), 90)
+    close(found, dense(P, 90), 1e-5)
+    assert len(seen) >= 3
+    assert max(seen) <= 32
+    assert sum(seen) >= 89
 
 
 def test_seed_decides_everything_and_nothing() -> None:
