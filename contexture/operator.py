@@ -83,7 +83,8 @@ class ExpectationOperator:
         Raises
         ------
         InputError
-            If P is empty or is not row-stochastic.
+            If P is empty or is not row-stochastic, or the context values are not as many as its
+            columns.
         """
         block: Rows
         if sparse.issparse(P):
@@ -119,6 +120,11 @@ class ExpectationOperator:
         n, m = block.shape
         weights = np.full(n, 1.0 / n) if input_weights is None else normalise(input_weights, n)
         values = np.arange(m) if context_values is None else np.asarray(context_values)
+        if values.shape != (m,):
+            raise InputError(
+                f"context_values has shape {values.shape}, but P has {m} columns; one value for "
+                "each is needed."
+            )
         marginal = block.T @ weights
         kept = marginal > 0
         if not kept.all():

@@ -120,13 +120,17 @@ class Spectrum:
         Raises
         ------
         InputError
-            If a row has no mass on the known context values, or the columns do not match.
+            If a row has no mass on the known context values, or entries that are negative or no
+            numbers, or the columns do not match.
         """
         m = len(self.context_weights)
         if rows.shape[1] != m:
             raise InputError(
                 f"the rows have {rows.shape[1]} columns, but the spectrum has {m} context values."
             )
+        entries = np.asarray(rows) if isinstance(rows, np.ndarray) else rows.data
+        if not np.isfinite(entries).all() or (entries < 0).any():
+            raise InputError("the rows hold negative, NaN or infinite entries; each must be a law.")
         mass = np.asarray(rows.sum(axis=1)).ravel()
         empty = np.flatnonzero(mass <= 0)
         if empty.size:

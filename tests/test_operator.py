@@ -164,6 +164,16 @@ def test_messages(given: object, message: str) -> None:
             ExpectationOperator.from_conditional(sparse.csr_array(array))
 
 
+@pytest.mark.parametrize("values", [[1], [[1, 2, 3]], 5])
+def test_as_many_context_values_as_columns(values: object) -> None:
+    shape = r"\(1,\)|\(1, 3\)|\(\)"
+    message = f"context_values has shape ({shape}), but P has 3 columns; one value for each is"
+    with pytest.raises(InputError, match=message):
+        ExpectationOperator.from_conditional(
+            np.full((2, 3), 1 / 3), context_values=np.asarray(values)
+        )
+
+
 def test_bad_weights() -> None:
     with pytest.raises(InputError, match=r"weights have shape \(2,\); one number a row is needed"):
         ExpectationOperator.from_conditional(P, [1, 1])

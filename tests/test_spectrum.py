@@ -88,6 +88,13 @@ def test_messages(spectrum: Spectrum) -> None:
     with pytest.raises(InputError) as caught:
         spectrum.extend(np.array([[1.0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0]]))
     assert str(caught.value) == "row 1 puts no weight on any context value known here."
+    for entry in (np.nan, np.inf, -0.5):
+        row = np.array([[entry, 1.0, 0, 0, 0, 0]])
+        for rows in (row, sparse.csr_array(row)):
+            with pytest.raises(InputError) as caught:
+                spectrum.extend(rows)
+            message = "the rows hold negative, NaN or infinite entries; each must be a law."
+            assert str(caught.value) == message
 
 
 def test_dataset(spectrum: Spectrum) -> None:

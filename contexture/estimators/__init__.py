@@ -204,9 +204,12 @@ def decompose_operator(
     Raises
     ------
     InputError
-        If rank, tolerance, seed or route is out of range, or there is nothing to be associated.
+        If an argument is out of range, or there is nothing to be associated.
     """
     _check(rank, tolerance, seed)
+    for name, number in (("functions", functions), ("memory", memory)):
+        if number is not None:
+            _require_whole(name, number, 0)
     if route not in ("auto", "exact", "krylov"):
         raise InputError(f"route is {route!r}; 'auto', 'exact' or 'krylov' is needed.")
     exact.require_two(operator)

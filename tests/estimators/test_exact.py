@@ -205,6 +205,14 @@ def test_rank_must_be_a_whole_number(rank: object) -> None:
         cx.decompose_operator(operator, rank=rank)
 
 
+@pytest.mark.parametrize("name", ["functions", "memory"])
+@pytest.mark.parametrize("number", [-1, 2.5, True])
+def test_numbers_of_functions_and_bytes_must_be_whole(name: str, number: object) -> None:
+    operator = ExpectationOperator.from_conditional(np.full((3, 3), 1 / 3))
+    with pytest.raises(InputError, match=f"{name} is .*; a whole number from 0 on is needed"):
+        cx.decompose_operator(operator, rank=2, **{name: number})  # type: ignore[arg-type]
+
+
 def test_seed_must_be_a_whole_number() -> None:
     X = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(InputError, match="seed is -1; a whole number from 0 on is needed"):
