@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from contexture.store.base import require_store
 from contexture.store.prune import KEEP, find_unused, prune
 from flows.cluster import describe, machine_of, silence
 from flows.configuration import load_parameters, validate_parameters
-from flows.live import ProgressListener
+from flows.live import Output, ProgressListener
 from flows.parameters import AuditParameters
 from flows.pruned import show_pruned
 from flows.terminal import show_contexts, show_plan, show_ranking, show_runs
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Without a terminal (a log, a pipe) there is no width to keep to.
     width = None if sys.stdout.isatty() else 120
-    console, errors = Console(highlight=False, width=width), Console(stderr=True, highlight=False)
+    console, errors = Output(highlight=False, width=width), Console(stderr=True, highlight=False)
     command: Callable[[argparse.Namespace, Console], None] = options.command
     try:
         command(options, console)
@@ -59,9 +60,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("contexture: interrupted; the same command goes on where this one stopped.")
         return _INTERRUPTED
-    except BrokenPipeError:
-        # The reader of the output has gone (a pager, head); there is nobody left to tell.
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        # What the store or a report has no room for is told by errors of their own.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        errors.print(
+            f"contexture: the output cannot be written ({error.strerror}); what was computed is "
+            "kept, and 'contexture show' prints it.",
+            style="red", markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return USER_ERROR
     return 0
 
 

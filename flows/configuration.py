@@ -65,6 +65,10 @@ def load_parameters(path: str | Path) -> AuditParameters:
         raise ConfigurationError(f"cannot read '{path}': {error}") from error
     except _RepeatedKeyError as error:
         raise ConfigurationError(f"'{path}': {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(
+            f"'{path}' is not valid YAML: its brackets are nested too deeply"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: such as a date with month 13
         reason = " ".join(str(error).split())[:200]
         raise ConfigurationError(f"'{path}' is not valid YAML: {reason}") from error

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+
+class Output(Console):
+    """A console whose reader may go (a pager, head) without ending what is under way."""
+
+    def on_broken_pipe(self) -> None:
+        """Be silent from now on: there is nobody left to tell."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ProgressListener:
@@ -43,7 +54,8 @@ class ProgressListener:
 
     def advance(self, stage: str, done: int, total: int) -> None:
         """Move the line of a stage."""
-        with self._lock:
+        # Where lines cannot be written, for a full disk say, the work goes on without them.
+        with self._lock, suppress(OSError):
             if not self._console.is_terminal:
                 if done == total:
                     self._console.print(f"{stage}: done", markup=False, highlight=False)

@@ -113,7 +113,12 @@ def write_report(audit: Audit, path: str | Path) -> None:
             f"cannot write the report '{path}': that is a folder; "
             "name a file in it, such as report.html."
         )
+    if path.exists() and not path.is_file():
+        raise InputError(
+            f"cannot write the report '{path}': that is no ordinary file; choose another path."
+        )
     page = render_report(audit).encode("utf-8", "replace")
+    path = Path(os.path.realpath(path))  # of a link, what it leads to is replaced
     part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
     try:
         try:

@@ -61,8 +61,14 @@ def require_place(url: str) -> None:
     if exists(url) or "://" in url:
         return
     with reachable(url):
-        place = Path(url).absolute().parent
+        place = Path(url).absolute()
         while not place.exists():
+            if place.is_symlink():
+                raise StoreError(
+                    f"the store '{url}' cannot be made, since '{place}' is a link to "
+                    f"'{os.readlink(place)}', which is not there; make that folder, or choose "
+                    "another path."
+                )
             place = place.parent
         if not place.is_dir():
             raise StoreError(

@@ -123,6 +123,7 @@ def test_faults_are_counted_once(changes: dict[str, Any], tail: str) -> None:
         ),
         ("corpus: {path: a, path: b}\n", "the key 'path' in line 1 stands in line 1 already"),
         ("name: 2026-13-45\n", "is not valid YAML: month must be in 1..12"),
+        (f"name: {'[' * 5000}", "is not valid YAML: its brackets are nested too deeply"),
     ],
 )
 def test_yaml_that_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from contexture.errors import ClusterError
 from contexture.store import Store, run_table
+from flows.cli import USER_ERROR
 from flows.cluster import connect
 from flows.parameters import ClusterAddress
 from tests.flows.serving import environment, free_port, wait_for
@@ -140,3 +141,45 @@ def test_address_that_dask_cannot_use(address: str, monkeypatch: pytest.MonkeyPa
         connect(cluster),
     ):
         pass
+
+
+def test_a_reader_of_the_output_that_goes_does_not_end_the_audit(
+    configuration: Path, tmp_path: Path
+) -> None:
+    """As a pager or head does, and a connection that breaks."""
+    with (
+        (tmp_path / "err.txt").open("w") as errors,
+        subprocess.Popen(
+            command(configuration), env=environment(tmp_path / "home"), stdout=subprocess.PIPE,
+            stderr=errors, text=True, start_new_session=True,
+        ) as process,
+    ):  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            code = process.wait(300)
+        finally:
+            if process.poll() is None:
+                for child in family(process):
+                    child.kill()
+    assert (code, (tmp_path / "err.txt").read_text()) == (0, "")
+    store = Store.open(str(tmp_path / "small.zarr"))
+    assert list(run_table(store)["status"]) == ["complete"]
+    assert (tmp_path / "small.html").is_file()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
+def test_output_without_room_is_said_and_does_not_end_the_audit(
+    configuration: Path, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command(configuration), env=environment(tmp_path / "home"), stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    assert done.returncode == USER_ERROR
+    assert done.stderr == (
+        "contexture: the output cannot be written (No space left on device); what was computed is "
+        "kept, and 'contexture show' prints it.\n"
+    )

@@ -330,6 +330,25 @@ def test_write_onto_a_folder(audit: cx.Audit, tmp_path: Path) -> None:
         write_report(audit, tmp_path)
 
 
+def test_write_onto_what_is_no_ordinary_file(audit: cx.Audit, tmp_path: Path) -> None:
+    """Such as a device, which an ordinary file would take the place of."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError) as caught:
+        write_report(audit, tmp_path / "pipe")
+    assert str(caught.value) == (
+        f"cannot write the report '{tmp_path}/pipe': that is no ordinary file; choose another path."
+    )
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_write_through_a_link(audit: cx.Audit, tmp_path: Path) -> None:
+    (tmp_path / "a.html").symlink_to(tmp_path / "b.html")
+    for _ in range(2):
+        write_report(audit, tmp_path / "a.html")
+        assert (tmp_path / "a.html").is_symlink()
+        assert (tmp_path / "b.html").read_text().startswith("<!DOCTYPE html>")
+
+
 def test_write_where_it_is_forbidden(
     audit: cx.Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,6 +40,20 @@ def test_refused(tmp_path: Path, url: str, message: str) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("below", ["", "/deep/x.zarr"])
+def test_a_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
+    link = tmp_path / "x.zarr"
+    link.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StoreError) as caught:
+        require_store(f"{link}{below}")
+    assert str(caught.value) == (
+        f"the store '{link}{below}' cannot be made, since '{link}' is a link to "
+        f"'{tmp_path}/nowhere', which is not there; make that folder, or choose another path."
+    )
+    (tmp_path / "nowhere").mkdir()
+    require_store(f"{link}{below}")
+
+
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(url: str) -> None:
         raise ImportError("Install s3fs to access S3")
