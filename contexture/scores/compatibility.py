@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from contexture.errors import InputError
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, IntArray
 from contexture.operator import ExpectationOperator
 from contexture.scores.centred import CentredClasses, CentredColumns
 from contexture.scores.panels import (
@@ -26,7 +26,7 @@ def compatibility(
     """ρ(f, P⁺) = ‖T* f̃‖ / ‖f̃‖ with f̃ = f − E f (paper, Def. 13), exact from P.
 
     Several tasks (the classes of one target) are pooled: ρ² = Σ‖T* f̃_c‖² / Σ‖f̃_c‖². Missing
-    values (NaN) are left out of the mean and count as the mean.
+    values (NaN or masked) are left out of the mean and count as the mean.
 
     Parameters
     ----------
@@ -44,24 +44,16 @@ def compatibility(
     Raises
     ------
     InputError
-        If the tasks do not have n rows, or hold infinite values.
+        If the tasks do not have n rows, or hold infinite values or other than numbers.
 
     See Also
     --------
     compatibility_of_classes : from codes, without an array of rows × classes.
     """
-    p = operator.input_weights
-    try:
-        f = np.asarray(tasks, dtype=np.float64)
-    except (TypeError, ValueError) as cause:
-        raise InputError(
-            f"the task does not hold numbers ({cause}); code classes by one_vs_rest."
-        ) from cause
+    p, f = operator.input_weights, _numbers(tasks)
     f = f[:, None] if f.ndim == 1 else f
     if f.ndim != 2 or len(f) != len(p):
         raise InputError(f"the task has shape {f.shape}; {len(p)} rows are needed.")
-    if np.isinf(f).any():
-        raise InputError("the task holds infinite values; ρ is defined for finite ones.")
     return compatibilities(operator, CentredColumns(f, p), spectrum).pooled
 
 
@@ -81,7 +73,7 @@ def compatibility_of_classes(
     operator : ExpectationOperator
         On n inputs.
     codes : array-like of shape (n,)
-        The class of each input, from 0; −1 where it is missing.
+        The class of each input, from 0; −1 or masked where it is missing.
     levels : int
         How many classes there are.
     spectrum : Spectrum, optional
@@ -92,7 +84,7 @@ def compatibility_of_classes(
     InputError
         If there is not one code an input.
     """
-    labels = np.asarray(codes)
+    labels = _labels(codes)
     p = operator.input_weights
     if labels.shape != p.shape:
         raise InputError(f"the codes have shape {labels.shape}; one a row is needed: {p.shape}.")
@@ -100,8 +92,8 @@ def compatibility_of_classes(
 
 
 def one_vs_rest(codes: npt.ArrayLike, levels: int) -> FloatArray:
-    """Return indicators of the classes, (n, levels); rows of a missing class (−1) are NaN."""
-    labels = np.asarray(codes)
+    """Return indicators of the classes, (n, levels); NaN where it is missing (−1 or masked)."""
+    labels = _labels(codes)
     indicators: FloatArray = np.equal.outer(labels, np.arange(levels)).astype(np.float64)
     indicators[labels < 0] = np.nan
     return indicators
@@ -115,21 +107,55 @@ def compatibility_from_spectrum(spectrum: Spectrum, task: npt.ArrayLike) -> floa
     spectrum : Spectrum
         With functions for all components that carry the task; those left out count as s = 0.
     task : array-like of shape (n,)
-        Values of f at the inputs.
+        Values of f at the inputs; those missing (NaN or masked) count as the mean.
 
     Returns
     -------
     float
         In [0, 1]; NaN for a constant task.
+
+    Raises
+    ------
+    InputError
+        If there is not one value an input, or the task holds infinite values or other than
+        numbers.
     """
     p = spectrum.input_weights
-    column = np.asarray(task, dtype=np.float64)[:, None]
-    centred = CentredColumns(column, p).piece(slice(0, len(column)), slice(0, 1))[:, 0]
+    f = _numbers(task)
+    if f.shape != p.shape:
+        raise InputError(f"the task has shape {f.shape}; one value a row is needed: {p.shape}.")
+    centred = CentredColumns(f[:, None], p).piece(slice(0, len(f)), slice(0, 1))[:, 0]
     norm = float(p @ centred**2)
     if norm <= 0.0:
         return float("nan")
     u = np.nan_to_num(inner_products(spectrum.left, (p * centred)[:, None])[:, 0])
     return float(np.sqrt(np.sum(spectrum.eigenvalues[: len(u)] * u**2) / norm))
+
+
+def _numbers(tasks: npt.ArrayLike) -> FloatArray:
+    """Finite values, NaN where they are missing."""
+    given: npt.ArrayLike = tasks
+    try:
+        if np.ma.isMaskedArray(tasks):
+            # Under the mask of objects or words may stand what is no number.
+            kind = np.float64 if tasks.dtype.kind in "biuf" else np.object_
+            given = np.ma.filled(tasks.astype(kind), np.nan)
+        f = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as cause:
+        raise InputError(
+            f"the task does not hold numbers ({cause}); code classes by one_vs_rest."
+        ) from cause
+    if np.isinf(f).any():
+        raise InputError("the task holds infinite values; ρ is defined for finite ones.")
+    return f
+
+
+def _labels(codes: npt.ArrayLike) -> IntArray:
+    """Codes of classes, negative where the class is missing."""
+    if not np.ma.isMaskedArray(codes):
+        return np.asarray(codes)
+    # As int64, so that −1 fits beside codes without a sign.
+    return np.where(np.ma.getmaskarray(codes), np.int64(-1), np.ma.getdata(codes))
 
 
 def worst_case_error(spectrum: Spectrum, rank: int, epsilon: float) -> float:

@@ -111,7 +111,7 @@ def _fill(
 ) -> None:
     """Enter some tasks: one pass of T*, and one of T for their errors."""
     w = panel.stop - panel.start
-    both, sums.norms[panel] = _adjoint(operator, tasks, panel)
+    both, sums.norms[panel], offsets = _adjoint(operator, tasks, panel)
     if not sums.norms[panel].any():
         return
     sums.squares[panel] = operator.context_weights @ both[:, w:]
@@ -120,11 +120,15 @@ def _fill(
         with np.errstate(divide="ignore", invalid="ignore"):
             u = inner_products(spectrum.right, operator.context_weights[:, None] * both[:, :w])
             sums.energies[:, panel] = u**2 / spectrum.eigenvalues[: len(u), None]
+    if offsets.any():
+        both[:, :w] -= offsets  # T of a constant is that constant
     ratio = np.zeros(w)
     np.divide(sums.squares[panel], sums.norms[panel], out=ratio, where=sums.norms[panel] > 0)
     for rows, block, inside in _tiles(operator, w):
         # Influence of an input on ρ² (as in contexture.estimators.influence): numerator
-        # 2 f̃ T g − T g², denominator f̃².
+        # 2 f̃ (T g − E[T g | f has a value]) − T g², denominator f̃². An input with a value moves
+        # the mean that is taken off f, hence f̃ at every such input: the expectation says by how
+        # much. It is E f̃ = 0 where no value is missing.
         below = tasks.piece(rows, panel)
         means = np.asarray(_rows(block, inside) @ both)
         above = means[:, :w]
@@ -144,20 +148,34 @@ def _fill(
 
 def _adjoint(
     operator: ExpectationOperator, tasks: Centred, panel: slice
-) -> tuple[FloatArray, FloatArray]:
-    """Give g = T* f̃ with g² beside it, (m, 2w), so that one pass takes T of both; and ‖f̃‖²."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Give g = T* f̃ with g² beside it, (m, 2w), so that one pass takes T of both; and ‖f̃‖².
+
+    And E[T g | f has a value], of which the same pass over P takes what is needed.
+    """
     w = panel.stop - panel.start
     both, norms = np.zeros((operator.shape[1], 2 * w)), np.zeros(w)
-    g = both[:, :w]
+    g, columns = both[:, :w], w
     for rows, block, inside in _tiles(operator, w):
         f = tasks.piece(rows, panel)
-        weighted = operator.input_weights[rows, None] * f
-        g += _rows(block, inside).T @ weighted
+        p, P = operator.input_weights[rows, None], _rows(block, inside)
+        weighted = p * f
+        g += P.T @ weighted
         weighted *= f
         norms += weighted.sum(axis=0)
+        missing = tasks.missing(rows, panel)
+        columns = w + missing.shape[1]
+        if columns > w:
+            both[:, w:columns] += P.T @ (p * missing)  # where g² will be
     g /= operator.context_weights[:, None]
+    offsets = np.zeros(w)
+    if columns > w:
+        # Over the rows with a value Σ p T g is minus that over the others: over all it is E f̃ = 0.
+        lost = (g * both[:, w:columns]).sum(axis=0)
+        observed = tasks.observed[panel]
+        np.divide(-lost, observed, out=offsets, where=observed > 0)
     np.square(g, out=both[:, w:])
-    return both, norms
+    return both, norms, offsets
 
 
 def _compatibility(norm: float, square: float, spread: float, energy: FloatArray) -> Compatibility:

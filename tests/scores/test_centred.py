@@ -38,6 +38,11 @@ def test_columns(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(
         tasks.piece(slice(9, 20), slice(1, 3)), tasks.piece(slice(0, N), slice(0, 4))[9:20, 1:3]
     )
+    p, gaps = weights(), np.isnan(values)
+    np.testing.assert_allclose(tasks.observed, p @ ~gaps, rtol=1e-14)
+    np.testing.assert_array_equal(tasks.missing(slice(0, N), slice(0, 4)), gaps)
+    np.testing.assert_array_equal(tasks.missing(slice(9, 20), slice(0, 2)), gaps[9:20, :2])
+    assert tasks.missing(slice(9, 20), slice(1, 2)).shape == (11, 0)  # this one has none
     assert np.isnan(values[0, 0])  # what was given stays as it is
 
 
@@ -61,5 +66,10 @@ def test_classes_are_the_columns_of_one_vs_rest() -> None:
         expected = by_hand(one_vs_rest(codes, levels), p)
         found = tasks.piece(slice(0, N), slice(0, levels))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(tasks.observed, [p[codes >= 0].sum()] * levels, rtol=1e-14)
+        absent = tasks.missing(slice(11, 30), slice(0, levels))
+        np.testing.assert_array_equal(absent, codes[11:30, None] < 0)
         part = tasks.piece(slice(11, 30), slice(1, min(2, levels)))
         np.testing.assert_array_equal(part, found[11:30, 1 : min(2, levels)])
+    complete = CentredClasses(rng.integers(0, 5, N), 5, p)
+    assert complete.missing(slice(11, 30), slice(0, 5)).shape == (19, 0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from contexture.scores import (
     worst_case_error,
 )
 from contexture.scores.compatibility import compatibility_of_classes
+from contexture.scores.panels import Compatibility
 from contexture.spectrum import Spectrum
 from tests.scores.exact_worst_case import exact_worst_case, top_encoder
 
@@ -112,6 +114,142 @@ def test_standard_error_is_the_derivative() -> None:
     expected = np.sqrt(np.sum((p * np.array(influence)) ** 2))
     found = compatibility(ExpectationOperator.from_conditional(P, p), f).standard_error
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def low_ones_missing(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """P, P_X, and a task that P tells something of: only values above the median are observed."""
+    rng = np.random.default_rng(5)
+    P, p = rng.dirichlet(np.full(5, 0.3), size=n), rng.uniform(0.5, 2, n)
+    f = 4 * P[:, 0] + rng.normal(size=n)
+    return P, p / p.sum(), np.where(f > np.median(f), f, np.nan)
+
+
+def by_differences(of_weights: Callable[[np.ndarray], np.ndarray], p: np.ndarray) -> np.ndarray:
+    """The infinitesimal jackknife of statistics of P_X, each derivative taken numerically."""
+    step, influence = 1e-6, []
+    for x in range(len(p)):
+        up, down = (of_weights((1 - h) * p + h * np.eye(len(p))[x]) for h in (step, -step))
+        influence.append((up - down) / (2 * step))
+    return np.sqrt(np.sum((p[:, None] * np.array(influence)) ** 2, axis=0))
+
+
+@pytest.mark.parametrize("shift", [0, -40])
+def test_standard_error_where_low_values_are_missing(shift: float) -> None:
+    """The mean is one of the values observed, and their own influence on it counts."""
+    P, p, f = low_ones_missing(30)
+    tasks = np.column_stack((f, np.where(np.isnan(f), P[:, 1], P[:, 2])))
+    for task in (f + shift, tasks + shift):
+
+        def value(weights: np.ndarray, task: np.ndarray = task) -> np.ndarray:
+            operator = ExpectationOperator.from_conditional(P, weights)
+            return np.array([compatibility(operator, task).value])
+
+        operator = ExpectationOperator.from_conditional(P, p)
+        found = compatibility(operator, task).standard_error
+        assert found == pytest.approx(by_differences(value, p)[0], rel=1e-6)
+
+
+def test_standard_error_where_classes_are_missing() -> None:
+    """Pooled and of each, though what is missing depends on the class."""
+    P, p, f = low_ones_missing(40)
+    codes = np.where(np.isnan(f), -1, np.digitize(f, np.nanquantile(f, [0.4, 0.8])))
+    codes[np.flatnonzero(codes < 0)[:3]] = 0, 1, 2
+
+    def found(weights: np.ndarray) -> list[Compatibility]:
+        operator = ExpectationOperator.from_conditional(P, weights)
+        classes = compatibility_of_classes(operator, codes, 3)
+        return [classes.pooled, *classes.each]
+
+    expected = by_differences(lambda weights: np.array([c.value for c in found(weights)]), p)
+    np.testing.assert_allclose([c.standard_error for c in found(p)], expected, rtol=1e-6)
+
+
+def test_standard_error_is_the_spread_where_low_values_are_missing() -> None:
+    """Rows are drawn anew, many times: what one draw says is what they do."""
+    P, _, f = low_ones_missing(40)
+    rng, found = np.random.default_rng(6), []
+    for _ in range(400):
+        rows = rng.integers(0, 40, 1000)
+        found.append(compatibility(ExpectationOperator.from_conditional(P[rows]), f[rows]))
+    errors = [one.standard_error for one in found]
+    assert np.mean(errors) == pytest.approx(np.std([one.value for one in found]), rel=0.1)
+
+
+def test_masked_numbers_are_missing() -> None:
+    operator = some_operator()
+    spectrum = decompose_operator(operator)
+    values = np.random.default_rng(1).normal(size=12)
+    mask = np.isin(np.arange(12), [2, 7])
+    gaps = np.where(mask, np.nan, values)
+    expected = compatibility(operator, gaps, spectrum)
+    for under in (999.0, np.nan, np.inf):
+        masked = np.ma.array(np.where(mask, under, values), mask=mask)
+        for task in (masked, masked[:, None], masked.harden_mask()):
+            found = compatibility(operator, task, spectrum)
+            assert (found.value, found.standard_error) == (expected.value, expected.standard_error)
+            np.testing.assert_array_equal(found.energy, expected.energy)
+        again = compatibility_from_spectrum(spectrum, masked)
+        assert again == compatibility_from_spectrum(spectrum, gaps)
+        assert again == pytest.approx(expected.value, rel=1e-9)
+        np.testing.assert_array_equal(masked.mask, mask)  # what was given stays as it is
+    nothing = np.ma.array(values, mask=True)
+    assert np.isnan(compatibility(operator, nothing).value)
+    assert np.isnan(compatibility_from_spectrum(spectrum, nothing))
+    unmasked = np.ma.array(values)
+    assert compatibility(operator, unmasked).value == compatibility(operator, values).value
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([3, 1, 4, 9], int),
+        ([True, False, True, False], bool),
+        ([3, 1, 4, "?"], object),
+        ([3, 1, 4, None], object),
+        (["3", "1", "4", "?"], str),
+    ],
+)
+def test_whatever_lies_under_the_mask(values: list[object], kind: type) -> None:
+    operator = ExpectationOperator.from_conditional(np.random.default_rng(2).dirichlet([1] * 3, 4))
+    task = np.ma.array(values, mask=[False, False, False, True], dtype=kind)
+    expected = [*np.array(values[:3], dtype=float), np.nan]
+    assert compatibility(operator, task).value == compatibility(operator, expected).value
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8])
+def test_masked_codes_are_missing(kind: type) -> None:
+    operator = some_operator()
+    codes = np.array([0, 1, 2, 0, 1, 2, 2, 2, 0, 1, 1, 0])
+    mask = np.isin(np.arange(12), [0, 9])
+    masked = np.ma.array(np.where(mask, 77, codes).astype(kind), mask=mask)
+    missing = np.where(mask, -1, codes)
+    np.testing.assert_array_equal(one_vs_rest(masked, 3), one_vs_rest(missing, 3))
+    found = compatibility_of_classes(operator, masked, 3)
+    expected = compatibility_of_classes(operator, missing, 3)
+    for one, other in zip(
+        (found.pooled, *found.each), (expected.pooled, *expected.each), strict=True
+    ):
+        assert (one.value, one.standard_error) == (other.value, other.standard_error)
+
+
+def test_masked_words_are_no_numbers() -> None:
+    words = np.ma.array(["a", "b", "c"], mask=[False, True, False])
+    with pytest.raises(InputError, match="the task does not hold numbers .* one_vs_rest"):
+        compatibility(ExpectationOperator.from_conditional(np.eye(3)), words)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (np.ones(11), r"the task has shape \(11,\); one value a row is needed: \(12,\)\."),
+        (np.ones((12, 1)), r"the task has shape \(12, 1\); one value a row is needed"),
+        (np.full(12, np.inf), "the task holds infinite values; ρ is defined for finite ones"),
+        (["a"] * 12, "the task does not hold numbers .* one_vs_rest"),
+    ],
+)
+def test_messages_of_the_second_route(task: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        compatibility_from_spectrum(decompose_operator(some_operator()), task)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from contexture import ExpectationOperator, decompose_operator
 from contexture.contexts.base import Rows
 from contexture.lazy import LazyBlocks
 from contexture.scores import compatibility, one_vs_rest, panels
+from contexture.scores.centred import CentredColumns
 from contexture.scores.compatibility import compatibility_of_classes
 from contexture.scores.panels import Compatibility
 from contexture.spectrum import Spectrum
@@ -60,7 +61,8 @@ def by_definition(
     norm = p @ (f**2).sum(axis=1)
     g = (P.T @ (p[:, None] * f)) / q[:, None]
     square = q @ (g**2).sum(axis=1) / norm
-    influence = (2 * f * (P @ g) - P @ g**2 - square * f**2).sum(axis=1)
+    offsets = p @ (seen * (P @ g)) / mass
+    influence = (2 * f * (P @ g - offsets) - P @ g**2 - square * f**2).sum(axis=1)
     error = np.sqrt(np.sum((p * influence) ** 2)) / norm / (2 * np.sqrt(square))
     u = spectrum.right.T @ (q[:, None] * g)
     energy = (u**2).sum(axis=1) / spectrum.eigenvalues[: len(u)] / norm
@@ -94,6 +96,31 @@ def test_panels_change_nothing(kind: str, columns: int, monkeypatch: pytest.Monk
     assert nobody.energy.shape == (8,)
 
 
+@pytest.mark.parametrize("kind", ["dense", "csr"])
+@pytest.mark.parametrize("columns", [1, 2, 5])
+@pytest.mark.parametrize("gaps", [0, 2, 4])
+def test_numbers_with_gaps(
+    kind: str, columns: int, gaps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of the numbers have gaps, each its own, and those that are missing are low ones."""
+    operator = weighted_operator(kind)
+    spectrum = decompose_operator(operator, 8)
+    tasks = np.random.default_rng(6).normal(size=(N, 5)) + 3 * spectrum.left[:, :5]
+    for c in range(gaps):
+        tasks[tasks[:, c] < c / 4, c] = np.nan
+    monkeypatch.setattr(panels, "PANEL_BYTES", 8 * M * columns)
+    found = panels.compatibilities(
+        operator, CentredColumns(tasks, operator.input_weights), spectrum
+    )
+    pairs = [(found.pooled, by_definition(operator, tasks, spectrum))]
+    for c in range(5):
+        pairs.append((found.each[c], by_definition(operator, tasks[:, c : c + 1], spectrum)))
+    for one, other in pairs:
+        assert one.value == pytest.approx(other.value, rel=1e-12)
+        assert one.standard_error == pytest.approx(other.standard_error, rel=1e-10)
+        np.testing.assert_allclose(one.energy, other.energy, rtol=1e-9, atol=1e-14)
+
+
 def test_two_passes_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of T* and one of T, for all classes of the panel; a constant needs no second one."""
     operator, codes = weighted_operator("csr"), some_codes()
@@ -108,6 +135,12 @@ def test_two_passes_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert blocks.made == (2 + 2 + 1) * 5
     assert found.pooled.value == pytest.approx(whole.pooled.value, rel=1e-12)
     assert found.pooled.energy.shape == (0,)
+    # Gaps of numbers need no pass of their own.
+    tasks = np.random.default_rng(8).normal(size=(N, 3))
+    tasks[:30] = np.nan
+    blocks.made = 0
+    compatibility(lazy, tasks)
+    assert blocks.made == 2 * 5
 
 
 def test_without_any_class() -> None:
@@ -116,7 +149,8 @@ def test_without_any_class() -> None:
     assert np.isnan([found.pooled.value, found.pooled.standard_error]).all()
 
 
-def test_memory_is_that_of_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("least", [0, -1])
+def test_memory_is_that_of_a_panel(least: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows × classes would be 61 MiB, and there would be several such arrays."""
     n, q, k = 20_000, 400, 3
     rng = np.random.default_rng(4)
@@ -125,7 +159,7 @@ def test_memory_is_that_of_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
         shape=(n, n),
     )
     operator = ExpectationOperator.from_conditional(P)
-    codes = rng.integers(0, q, n)
+    codes = rng.integers(least, q, n)
     monkeypatch.setattr(panels, "PANEL_BYTES", 2**20)
     tracemalloc.start()
     try:
