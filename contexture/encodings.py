@@ -68,11 +68,11 @@ class OneHot:
     name : str
         The column.
     levels : tuple of str
-        By code point, or by value where the column holds numbers.
+        By code point, or by value where the column is read as numbers.
     missing : bool
         Whether "missing" is a level of its own, the last one.
     numeric : bool
-        Whether the column holds numbers that stand for classes.
+        Whether the column is read as numbers, which stand for classes.
     """
 
     name: str
@@ -90,7 +90,7 @@ class OneHot:
 
     def transform(self, column: pd.Series) -> Matrix:
         """Return the features, of shape (r, levels); a level that was not fitted is all zeros."""
-        texts = _as_levels(column, self.name, self.numeric)
+        texts = _as_levels(column, self)
         codes = pd.Index(self.levels, dtype=object).get_indexer(pd.Index(texts, dtype=object))
         if self.missing:
             codes = np.where(pd.isna(texts), len(self.levels), codes)
@@ -160,11 +160,20 @@ def _as_numbers(column: pd.Series, name: str, kind: str) -> Matrix:
     return values
 
 
-def _as_levels(column: pd.Series, name: str, numeric: bool) -> NDArray[np.object_]:
-    if numeric:
-        values = _as_numbers(column, name, "number")
+def _as_levels(column: pd.Series, step: OneHot) -> NDArray[np.object_]:
+    if step.numeric:
+        values = _as_numbers(column, step.name, "number")
         unique, places = np.unique(values, return_inverse=True)
         texts = np.array([None if v != v else level_text(v) for v in unique], dtype=object)
         return texts[places]
-    held = column.astype(object)
-    return np.array([None if m else str(v) for v, m in zip(held, held.isna(), strict=True)], object)
+    held, levels = column.astype(object), frozenset(step.levels)
+    pairs = zip(held, held.isna(), strict=True)
+    return np.array([None if m else _spelled(v, levels) for v, m in pairs], object)
+
+
+def _spelled(value: object, levels: frozenset[str]) -> str:
+    text = str(value)
+    if text in levels or not isinstance(value, float):
+        return text
+    # Other rows of the column may all be numbers, or some missing: 7 is then read as 7.0.
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else text

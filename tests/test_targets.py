@@ -32,6 +32,15 @@ def test_a_column_without_values_has_no_classes() -> None:
     assert TargetColumn.observed(values) == 0
 
 
+def test_numbers_that_only_text_tells_apart() -> None:
+    """As readers give them, where float64 would make one class of two."""
+    frame = pd.DataFrame({"c": ["9007199254740993", "9007199254740992", None, "7"]}, dtype="str")
+    (keys,) = find_keys([frame], ("c",))
+    column = TargetColumn("c", "class", keys)
+    assert column.levels == ("7", "9007199254740992", "9007199254740993")
+    np.testing.assert_array_equal(column.values(frame["c"]), [2, 1, -1, 0])
+
+
 def test_observed_values_are_counted() -> None:
     assert TargetColumn.observed(np.array([1.0, np.nan, -2.0])) == 2
     assert TargetColumn.observed(np.array([0, -1, 3])) == 2

@@ -13,7 +13,7 @@ import pandas as pd
 from contexture.errors import CorpusError
 from contexture.readers.array_files import Array, ArrayFile
 from contexture.readers.failures import reading
-from contexture.readers.scan import Facts, Scan
+from contexture.readers.scan import EXACT, Facts, Scan
 from contexture.readers.text import is_unicode, not_unicode
 
 MATRIX = ""
@@ -146,10 +146,13 @@ def _facts(array: Array) -> Facts:
     )
     if kind == "datetime":
         return Facts(kind, _first(np.isnat(array)))
-    if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
-        return Facts("float64")  # as in tables; int64 would make them negative
     if kind == "float64":
-        return Facts(kind, _first(np.isnan(array)), _first(np.isinf(array)))
+        return Facts(kind, _first(np.isnan(array)), _first(np.isinf(array)), floating=True)
+    if kind == "int64":
+        lossy = _first((array >= EXACT) | (array <= -EXACT))
+        if array.dtype.kind == "u" and array.max() > np.iinfo(np.int64).max:
+            kind = "float64"  # as in tables; int64 would make them negative
+        return Facts(kind, first_lossy=lossy)
     return Facts(kind)
 
 

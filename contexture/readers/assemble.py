@@ -9,7 +9,10 @@ from contexture.errors import CorpusError
 from contexture.partition import Block, Partition
 from contexture.readers.base import Reader
 from contexture.readers.roles import feature_columns, used
-from contexture.readers.scan import Facts, Found, Scan, merged
+from contexture.readers.scan import Facts, Scan, merged
+
+NUMBERS = ("int64", "float64")
+"""What is found in columns of numbers."""
 
 
 def assemble(
@@ -42,7 +45,8 @@ def assemble(
     Raises
     ------
     CorpusError
-        If there are no rows, a column cannot take its role, or a feature is infinite.
+        If there are no rows, a column cannot take its role, a feature is infinite, or numbers that
+        stand for classes would be rounded.
     """
     scanned: list[tuple[Block, int, Scan]] = []
     facts: dict[str, Facts] = {}
@@ -63,7 +67,7 @@ def assemble(
     features = feature_columns(reader, names, source)
     _check_values(reader, features, facts, source, missing_allowed)
     kept = [name for name in names if name in {*features, *used(reader)}]
-    dtypes = tuple((name, _dtype(reader, name, facts[name].found, textual)) for name in kept)
+    dtypes = tuple((name, _dtype(reader, name, facts[name], textual)) for name in kept)
     return Corpus(
         partitions=tuple(
             Partition(block, start, scan.rows, scan.fingerprint, dtypes)
@@ -78,13 +82,16 @@ def assemble(
     )
 
 
-def _dtype(reader: Reader, name: str, found: Found, textual: bool) -> str:
+def _dtype(reader: Reader, name: str, facts: Facts, textual: bool) -> str:
+    found = facts.found
     if name == reader.id:
         if found == "int64" or (found == "float64" and not textual):
             return found
         return "str"
     if found in ("bool", "str") or (found == "datetime" and name in reader.categorical):
         return "str"
+    if found in NUMBERS and name in reader.categorical and facts.first_lossy is not None:
+        return "str"  # else classes would become one
     return "datetime64[us]" if found == "datetime" else "float64"
 
 
@@ -113,6 +120,16 @@ def _check_values(
             raise CorpusError(
                 f"column {name!r} of {source} is NaN in row {row}; an array cannot say whether "
                 "that means missing, so correct the value or exclude the column"
+            )
+    for name in reader.categorical:
+        known = facts.get(name)  # not there if the column is not used
+        if known is None or known.found not in NUMBERS or not known.floating:
+            continue
+        if known.first_lossy is not None:
+            raise CorpusError(
+                f"column {name!r} of {source} stands for classes and holds a whole number of 2**53 "
+                f"or more in row {known.first_lossy}, but some of its numbers are read in floating "
+                "point, which may make one class of two; write them as text"
             )
     if reader.id is not None and facts[reader.id].first_missing is not None:
         raise CorpusError(

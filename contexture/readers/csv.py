@@ -92,8 +92,16 @@ class Csv(FileReader):
                 )
             stop = ends[0] if ends else len(head)
             text = head[:stop].decode("utf-8-sig")
-            line = next(csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter), [])
-        return stop, tuple(line)
+            lines = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter)
+            names = tuple(next(lines, []))
+            # To this reader, a carriage return alone ends a record as well. Empty ones are harmless
+            # (some files end their lines in two of them and a newline); others would be lost.
+            if any(lines):
+                raise CorpusError(
+                    f"cannot read {self.path!r}: it has lines that end in a carriage return alone, "
+                    "the header among them; save it with lines that end in a newline (\\n)"
+                )
+        return stop, names
 
     def _pieces(
         self, names: tuple[str, ...], start: int, blocksize: int
@@ -113,7 +121,7 @@ class Csv(FileReader):
             meaning = repr((names, self.delimiter, sorted(self.missing)))
             digest = hashlib.sha256((meaning + where.digest).encode()).hexdigest()
             facts = {
-                name: facts_of_text(column.combine_chunks())
+                name: facts_of_text(column.combine_chunks(), name in self.categorical)
                 for name, column in zip(table.column_names, table.columns, strict=True)
             }
             yield block, Scan(table.num_rows, digest, facts)

@@ -19,7 +19,7 @@ from contexture.readers.base import BLOCKSIZE, FileReader
 from contexture.readers.byte_ranges import ByteRange, check_text, cut, line_ends
 from contexture.readers.failures import reading
 from contexture.readers.roles import used
-from contexture.readers.scan import Facts, Found, Scan, widest
+from contexture.readers.scan import EXACT, Facts, Found, Scan, widest
 from contexture.readers.text import is_unicode, not_unicode
 
 FOUND: dict[type, Found] = {
@@ -59,7 +59,8 @@ class Jsonl(FileReader):
         if name not in used(self) and (name in self.exclude or not chosen):
             return Facts("null")  # what is not used may hold anything
         found: Found = "null"
-        missing = infinite = None
+        missing = infinite = lossy = None
+        floating = False
         for row, record in enumerate(records):
             value = record.get(name)
             kind = FOUND.get(type(value))
@@ -74,12 +75,14 @@ class Jsonl(FileReader):
             if value is None or value != value:
                 missing = row if missing is None else missing
             elif kind in ("int64", "float64"):
-                if kind == "int64" and abs(value) >= 2**63:
-                    kind = "float64"
+                floating = floating or kind == "float64"
+                if kind == "int64" and abs(value) >= EXACT:
+                    lossy = row if lossy is None else lossy
+                    kind = "float64" if abs(value) >= 2**63 else kind
                 if infinite is None and math.isinf(_number(value)):
                     infinite = row
             found = widest(found, kind)
-        return Facts(found, missing, infinite)
+        return Facts(found, missing, infinite, lossy, floating)
 
 
 @dataclass(frozen=True)

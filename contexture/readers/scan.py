@@ -8,6 +8,9 @@ from typing import Literal
 Found = Literal["null", "bool", "int64", "float64", "datetime", "str"]
 """The narrowest type that holds all values seen; "null" where none was seen."""
 
+EXACT = 2**53
+"""From here on, float64 may make one of two whole numbers."""
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -19,11 +22,18 @@ class Facts:
         Its type.
     first_missing, first_infinite : int, optional
         The first row (in the block, from 0) with such a value.
+    first_lossy : int, optional
+        The first row with a number that float64 may not tell from others that the source does: a
+        whole one of `EXACT` or more, or one with leading zeros. Needed of classes only.
+    floating : bool
+        Whether a number is a floating one before it could be spelled as the source has it.
     """
 
     found: Found
     first_missing: int | None = None
     first_infinite: int | None = None
+    first_lossy: int | None = None
+    floating: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ def merged(one: Facts, other: Facts, offset: int) -> Facts:
         widest(one.found, other.found),
         _first(one.first_missing, other.first_missing, offset),
         _first(one.first_infinite, other.first_infinite, offset),
+        _first(one.first_lossy, other.first_lossy, offset),
+        one.floating or other.floating,
     )
 
 

@@ -14,11 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from contexture.errors import CorpusError
-from contexture.readers.scan import Facts, Found, Scan
+from contexture.readers.scan import EXACT, Facts, Found, Scan
 from contexture.readers.text import is_unicode, not_unicode
 
 WHOLE = r"^(0|-?[1-9][0-9]{0,17})$"
 """A whole number spelled in the one way in which Python would spell it."""
+
+SPELLED_WHOLE = r"^[+-]?[0-9]+(\.0*)?$"
+LEADING_ZERO = r"^[+-]?0[0-9]"
 
 
 def plain(column: pa.ChunkedArray, name: str, source: str) -> pa.Array:
@@ -58,37 +61,62 @@ def plain(column: pa.ChunkedArray, name: str, source: str) -> pa.Array:
     return array
 
 
-def facts_of(array: pa.Array) -> Facts:
-    """Describe a column as returned by `plain`."""
+def facts_of(array: pa.Array, stored: pa.DataType) -> Facts:
+    """Describe a column as returned by `plain`.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        The column.
+    stored : pyarrow.DataType
+        The type it has in the source.
+    """
     missing = _first(pc.is_null(array)) if array.null_count else None
     if array.null_count == len(array):  # the type says nothing: pandas writes NaN as a number
         return Facts("null", missing)
     if pt.is_floating(array.type):
-        return Facts("float64", missing, _first(pc.is_inf(array)))
+        kind = stored.value_type if pt.is_dictionary(stored) else stored
+        # What the source holds as floating numbers loses nothing by being read as such.
+        lossy = None if pt.is_floating(kind) else _first(_beyond(array))
+        return Facts("float64", missing, _first(pc.is_inf(array)), lossy, floating=True)
+    if pt.is_integer(array.type):
+        return Facts("int64", missing, None, _first(_beyond(array)))
     found: Found = "datetime"
     if pt.is_boolean(array.type):
         found = "bool"
-    elif pt.is_integer(array.type):
-        found = "int64"
     elif pt.is_large_string(array.type):
         found = "str"
     return Facts(found, missing)
 
 
-def facts_of_text(array: pa.Array) -> Facts:
-    """Describe a column of spelled-out values: numbers if all of them are."""
+def facts_of_text(array: pa.Array, classes: bool) -> Facts:
+    """Describe a column of spelled-out values: numbers if all of them are.
+
+    Parameters
+    ----------
+    array : pyarrow.Array
+        The column.
+    classes : bool
+        Whether its numbers stand for classes; `first_lossy` is found only then, since it takes
+        longer than all the rest.
+    """
     missing = _first(pc.is_null(array)) if array.null_count else None
     if array.null_count == len(array):
         return Facts("null", missing)
+    trimmed = pc.utf8_trim_whitespace(array)
     try:
-        values = _parsed(array)
+        values = pc.cast(trimmed, pa.float64())
     except pa.ArrowInvalid:
         return Facts("str", missing)
     nan = _first(pc.is_nan(values))
     missing = nan if missing is None or (nan is not None and nan < missing) else missing
+    lossy = None
+    if classes:
+        large = pc.and_(_beyond(values), pc.match_substring_regex(trimmed, SPELLED_WHOLE))
+        lossy = _first(pc.or_(large, pc.match_substring_regex(trimmed, LEADING_ZERO)))
     if pc.all(pc.match_substring_regex(array, WHOLE)).as_py():
-        return Facts("int64", missing)
-    return Facts("float64", missing, _first(pc.is_inf(values)))
+        return Facts("int64", missing, None, lossy)
+    return Facts("float64", missing, _first(pc.is_inf(values)), lossy)
 
 
 def scan_table(
@@ -119,7 +147,7 @@ def scan_table(
     for name, column in zip(table.column_names, table.columns, strict=True):
         array = plain(column, name, source)
         _check_text(array, name, source, start)
-        facts[name] = facts_of(array)
+        facts[name] = facts_of(array, column.type)
         digest.update(repr((name, str(array.type), len(array))).encode())
         _hash_values(digest, array)
     return Scan(table.num_rows, digest.hexdigest(), facts)
@@ -170,6 +198,11 @@ def _texts(array: pa.Array) -> Any:
 
 def _parsed(array: pa.Array) -> pa.Array:
     return pc.cast(pc.utf8_trim_whitespace(array), pa.float64())
+
+
+def _beyond(values: pa.Array) -> pa.Array:
+    # Not by the absolute value, which the least int64 does not have.
+    return pc.or_(pc.greater_equal(values, EXACT), pc.less_equal(values, -EXACT))
 
 
 def _first(mask: pa.Array) -> int | None:

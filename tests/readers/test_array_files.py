@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from contexture.errors import CorpusError
+from contexture.features import Recipe
 from contexture.readers import Arrays
 from tests.readers.test_arrays import WRITE, save
 
@@ -26,6 +27,33 @@ def test_large_ids_without_a_sign(tmp_path: Path, kind: str) -> None:
     message = r"id column 'k' holds 9.22\d*e\+18 in row 2; an id must be text or a whole number"
     with pytest.raises(CorpusError, match=message):
         reader.open(blocksize=16).ids()
+
+
+@pytest.mark.parametrize("kind", ["npz", "zarr"])
+@pytest.mark.parametrize(
+    ("dtype", "large"), [("i8", 2**53), ("i8", -(2**63)), ("u8", 2**53), ("u8", 2**63)]
+)
+def test_classes_that_are_no_floating_numbers(
+    tmp_path: Path, kind: str, dtype: str, large: int
+) -> None:
+    y = np.array([7, large + 1, large, large], dtype)
+    X = np.column_stack([y, np.arange(4).astype(dtype)])
+    roles: dict[str, Any] = {"targets": ("y",), "categorical": ("y", "x0")}
+    corpus = Arrays(path=WRITE[kind](tmp_path, X, y=y), key="X", **roles).open(blocksize=16)
+    (target,) = corpus.read_targets()
+    assert target.levels == tuple(sorted(map(str, {7, large, large + 1})))
+    assert [int(target.levels[code]) for code in target.values] == y.tolist()
+    assert Recipe.fit(corpus).columns == (*(f"x0={level}" for level in target.levels), "x1")
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i8", "u8", "f4", "f8"])
+def test_classes_of_ordinary_numbers_are_told_by_value(tmp_path: Path, dtype: str) -> None:
+    y = np.array([10, 2, 2], dtype)
+    roles: dict[str, Any] = {"targets": ("y",), "categorical": ("y",)}
+    path = save(tmp_path, name="t.npz", X=np.zeros((3, 2)), y=y)
+    corpus = Arrays(path=path, key="X", **roles).open(blocksize=16)
+    assert corpus.dtypes["y"] == "float64"
+    assert corpus.read_targets()[0].levels == ("2", "10")
 
 
 @pytest.mark.parametrize("unit", ["s", "us", "ns"])

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contexture.errors import CorpusError
+from contexture.features import Recipe
 from contexture.readers import Csv
 from contexture.readers.byte_ranges import csv_record_ends
 from tests.readers.contract import ReaderContract
@@ -63,6 +64,104 @@ def test_leading_zeros_are_part_of_an_id(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("k,v\n007,1\n7,2\n")
     ids = Csv(path=str(tmp_path / "x.csv"), id="k").open().ids()
     assert ids.tolist() == ["007", "7"]
+
+
+def classes(
+    folder: Path, values: list[str], blocksize: int
+) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Read a column that stands for classes, as a target and as a feature."""
+    path = folder / "x.csv"
+    path.write_text("v,c\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values)))
+    (target,) = (
+        Csv(path=str(path), targets=("c",), categorical=("c",)).open(blocksize).read_targets()
+    )
+    corpus = Csv(path=str(path), categorical=("c",)).open(blocksize)
+    assert corpus.columns["c"] == "category"
+    recipe = Recipe.fit(corpus)
+    X = recipe.transform(corpus).compute()[:, 1:]
+    known = target.values >= 0
+    np.testing.assert_array_equal(X[known].argmax(axis=1), target.values[known])
+    assert X[~known].sum() == X[~known, -1].sum()  # missing is the last level
+    found = [target.levels[code] if code >= 0 else "" for code in target.values]
+    return found, target.levels, recipe.columns[1:]
+
+
+@pytest.mark.parametrize("blocksize", [1, 30, 2**20])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["02134", "2134", "02134", "5"],
+        ["5", "2134", "", "+02134", "-007", "1.5"],
+        ["0", "00", "1"],
+        ["9007199254740993", "9007199254740992", "9007199254740992", "7"],
+        ["7", "", "-9007199254740993", "-9007199254740992"],
+        ["1234567890123456789012", "1234567890123456789013", "1"],
+        ["9007199254740993.0", "9007199254740992.0", "1.5"],
+    ],
+)
+def test_classes_that_are_no_floating_numbers(
+    tmp_path: Path, values: list[str], blocksize: int
+) -> None:
+    found, levels, features = classes(tmp_path, values, blocksize)
+    assert found == values
+    assert levels == tuple(sorted({*values} - {""}))
+    last = ("c=<missing>",) * ("" in values)
+    assert features == (*(f"c={level}" for level in levels), *last)
+
+
+@pytest.mark.parametrize("blocksize", [1, 2**20])
+def test_classes_of_ordinary_numbers_are_told_by_value(tmp_path: Path, blocksize: int) -> None:
+    values = [
+        "10",
+        "1.0",
+        " 1 ",
+        "",
+        "1",
+        "+2",
+        "2.50",
+        "-0",
+        "0",
+        "0.5",
+        "1e3",
+        "9007199254740991",
+    ]
+    found, levels, _ = classes(tmp_path, values, blocksize)
+    assert levels == ("0", "0.5", "1", "2", "2.5", "10", "1000", "9007199254740991.0")
+    assert found[:4] == ["10", "1", "1", ""]
+    # Large ones that are spelled as floating numbers are such.
+    _, levels, _ = classes(tmp_path, ["1e300", "1e16", "7"], blocksize)
+    assert levels == ("7", "1e+16", "1e+300")
+
+
+def test_leading_zeros_matter_to_classes_only(tmp_path: Path) -> None:
+    frame = read(tmp_path, "a,b\n007,9007199254740993\n7,1\n", targets=("b",))
+    assert frame.to_dict("list") == {"a": [7.0, 7.0], "b": [2.0**53, 1.0]}
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\r1,2\n3,4\n5,6\n", "a,b\r1,2\r3,4\r5,6\r", "a,b\r1,2", "\ra,b\n1,2\n"]
+)
+def test_a_header_that_ends_in_a_carriage_return_alone(tmp_path: Path, text: str) -> None:
+    message = (
+        r"cannot read '.*x.csv': it has lines that end in a carriage return alone, .*; save it "
+        r"with lines that end in a newline \(\\n\)$"
+    )
+    with pytest.raises(CorpusError, match=message):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a,b\r\n1,2\r\n", "a,b\r\r\n1,2\r\r\n", "a,b\n1,2", '"a",b\r\n1,2', 'a,"b"\n1,2\r'],
+)
+def test_headers_that_end_otherwise(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).to_dict("list") == {"a": [1.0], "b": [2.0]}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_a_line_end_in_a_name(tmp_path: Path, end: str) -> None:
+    frame = read(tmp_path, f'"a{end}x",b\r\n1,2\r\n')
+    assert frame.to_dict("list") == {f"a{end}x": [1.0], "b": [2.0]}
 
 
 CELL = st.text(st.sampled_from('a",\n\r;x '), max_size=8)

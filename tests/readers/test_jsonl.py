@@ -38,6 +38,44 @@ def test_types_are_those_of_the_whole_corpus(tmp_path: Path, blocksize: int) -> 
     np.testing.assert_array_equal(frame["b"], [np.nan, np.nan, 2, np.nan])
 
 
+@pytest.mark.parametrize("blocksize", [8, 2**20])
+@pytest.mark.parametrize("large", [2**53, -(2**53) - 1, 2**63, 10**30])
+def test_classes_that_are_no_floating_numbers(tmp_path: Path, blocksize: int, large: int) -> None:
+    values = [large + 1, large, None, 7, large]
+    lines = [json.dumps({"v": i, "c": value}) for i, value in enumerate(values)]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    roles: dict[str, Any] = {"targets": ("c",), "categorical": ("c",)}
+    (target,) = Jsonl(path=str(tmp_path / "x.jsonl"), **roles).open(blocksize).read_targets()
+    assert target.levels == tuple(sorted(map(str, {7, large, large + 1})))
+    found = [int(target.levels[code]) if code >= 0 else None for code in target.values]
+    assert found == values
+
+
+@pytest.mark.parametrize("blocksize", [8, 2**20])
+def test_large_classes_among_floating_numbers(tmp_path: Path, blocksize: int) -> None:
+    text = '{"v": 1, "c": 7}\n{"v": 2, "c": 7.0}\n{"v": 3, "c": 9007199254740993}\n'
+    message = (
+        r"column 'c' of '.*x.jsonl' stands for classes and holds a whole number of 2\*\*53 or more "
+        "in row 2, but some of its numbers are read in floating point, .*; write them as text$"
+    )
+    for roles in ({}, {"targets": ("c",)}):
+        with pytest.raises(CorpusError, match=message):
+            read(tmp_path, text, blocksize, categorical=("c",), **roles)
+    assert read(tmp_path, text, blocksize, categorical=("c",), exclude=("c",)).shape == (3, 1)
+    assert read(tmp_path, text, blocksize)["c"].tolist() == [7, 7, 2**53]  # a quantity
+
+
+@pytest.mark.parametrize("blocksize", [8, 2**20])
+def test_classes_of_ordinary_numbers_are_told_by_value(tmp_path: Path, blocksize: int) -> None:
+    values = [1, 1.0, None, 10, 2.5, 1e300, 2**53 - 1]
+    lines = [json.dumps({"v": i, "c": value}) for i, value in enumerate(values)]
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    roles: dict[str, Any] = {"targets": ("c",), "categorical": ("c",)}
+    (target,) = Jsonl(path=str(tmp_path / "x.jsonl"), **roles).open(blocksize).read_targets()
+    assert target.levels == ("1", "2.5", "10", "9007199254740991.0", "1e+300")
+    assert target.values.tolist() == [0, 0, -1, 2, 1, 4, 3]
+
+
 def test_text_is_kept(tmp_path: Path) -> None:
     frame = read(tmp_path, '{"a": "<b>\u2028\\n"}\n{"a": "7"}\n')
     assert frame["a"].tolist() == ["<b>\u2028\n", "7"]

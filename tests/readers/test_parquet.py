@@ -112,6 +112,73 @@ def test_dates_that_stand_for_classes(tmp_path: Path) -> None:
     assert target.values.tolist() == [1, 0, -1, 1]
 
 
+@pytest.mark.parametrize("group", [1, 9])
+def test_classes_that_are_no_floating_numbers(tmp_path: Path, group: int) -> None:
+    values = [7, 2**53 + 1, 2**53, None, 2**53, -(2**63)]
+    columns = {"c": pa.array(values, pa.int64()), "v": [1, 2, 3, 4, 5, 7]}
+    for c in (columns["c"], columns["c"].dictionary_encode()):
+        pq.write_table(pa.table({**columns, "c": c}), tmp_path / "x.parquet", row_group_size=group)
+        corpus = Parquet(path=str(tmp_path / "x.parquet"), categorical=("c",)).open()
+        levels = ("-9223372036854775808", "7", "9007199254740992", "9007199254740993")
+        recipe = Recipe.fit(corpus)
+        assert recipe.columns == (*(f"c={level}" for level in levels), "c=<missing>", "v")
+        X = recipe.transform(corpus).compute()
+        np.testing.assert_array_equal(X[:, :5].argmax(axis=1), [1, 3, 2, 4, 2, 0])
+        roles: dict[str, Any] = {"targets": ("c",), "categorical": ("c",)}
+        (target,) = Parquet(path=str(tmp_path / "x.parquet"), **roles).open().read_targets()
+        assert (target.levels, target.values.tolist()) == (levels, [1, 3, 2, -1, 2, 0])
+
+
+@pytest.mark.parametrize("group", [1, 9])
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([5, 2**63, 2**63 + 1], pa.uint64()),
+        pa.array([5, 2**53, 2**53 + 1], pa.decimal128(20, 0)),
+        pa.array([5, 2**63, 2**63 + 1], pa.uint64()).dictionary_encode(),
+    ],
+)
+def test_large_classes_that_are_read_in_floating_point(
+    tmp_path: Path, values: pa.Array, group: int
+) -> None:
+    table = pa.table({"c": values, "v": [1, 2, 3]})
+    pq.write_table(table, tmp_path / "x.parquet", row_group_size=group)
+    message = (
+        r"column 'c' of '.*x.parquet' stands for classes and holds a whole number of 2\*\*53 or "
+        "more in row 1, but some of its numbers are read in floating point, .*; write them as text$"
+    )
+    for roles in ({}, {"targets": ("c",)}):
+        with pytest.raises(CorpusError, match=message):
+            Parquet(path=str(tmp_path / "x.parquet"), categorical=("c",), **roles).open()
+    assert Parquet(path=str(tmp_path / "x.parquet")).open().columns["c"] == "number"
+
+
+def test_large_classes_in_one_file_and_floating_numbers_in_another(tmp_path: Path) -> None:
+    """As pandas writes whole numbers, some of them missing: 7 would be 7.0 there."""
+    pq.write_table(pa.table({"c": [7, 2**53 + 1], "v": [1, 2]}), tmp_path / "0.parquet")
+    pq.write_table(pa.table({"c": [7.0, None], "v": [1, 2]}), tmp_path / "1.parquet")
+    with pytest.raises(CorpusError, match="column 'c' of .* or more in row 1, .* write them as"):
+        Parquet(path=str(tmp_path), categorical=("c",)).open()
+    empty = pa.array([None, None], pa.float64())
+    pq.write_table(pa.table({"c": empty, "v": [1, 2]}), tmp_path / "1.parquet")
+    corpus = Parquet(path=str(tmp_path), categorical=("c",)).open()
+    assert Recipe.fit(corpus).columns[:3] == ("c=7", "c=9007199254740993", "c=<missing>")
+
+
+def test_classes_of_ordinary_numbers_are_told_by_value(tmp_path: Path) -> None:
+    for values, levels in (
+        ([1, 10, None, 2**53 - 1], ("1", "10", "9007199254740991.0")),
+        ([1.0, 1e300, None, 0.5], ("0.5", "1", "1e+300")),
+        (pa.array([1, 10, None, 2], pa.decimal128(20, 0)), ("1", "2", "10")),
+        (pa.array([1, 10, None, 2], pa.uint64()), ("1", "2", "10")),
+    ):
+        path = write(tmp_path, c=values, v=[1, 2, 3, 4])
+        roles: dict[str, Any] = {"targets": ("c",), "categorical": ("c",)}
+        corpus = Parquet(path=path, **roles).open()
+        assert corpus.dtypes["c"] == "float64"
+        assert corpus.read_targets()[0].levels == levels
+
+
 def test_ids_that_no_int64_holds(tmp_path: Path) -> None:
     ids = pa.array([5, 2**63, 2**63 + 1], pa.uint64())  # the last two are one as floating numbers
     corpus = Parquet(path=write(tmp_path, k=ids, a=[1, 2, 3]), id="k").open()
