@@ -58,8 +58,8 @@ def sampled_covariance(
         chances = np.minimum(1.0, COVARIANCE_ROWS * (0.5 / n + 0.5 * shares))
     rows = _drawn(chances, generator)
     # Times n, so that single precision holds the squares at any n.
-    weights = n * products.input_weights[rows] / np.sqrt(chances[rows])
-    weights = weights.astype(np.float32)[:, None]
+    moved = n * products.input_weights[rows] / np.sqrt(chances[rows])
+    weights = moved.astype(np.float32)[:, None]
     scale = eigenvalues.astype(np.float32)
     result = np.zeros((len(eigenvalues), len(eigenvalues)))
     for part, influence, second in products.expectations(functions, rows):
