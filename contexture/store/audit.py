@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ from contexture.errors import StoreError, nearest
 from contexture.ranking import context_caveats, rank, ranking_caveats
 from contexture.store.base import Store
 from contexture.store.naming import slug
-from contexture.store.runs import list_runs
+from contexture.store.runs import DAMAGED, list_runs
 
 SCORES = (
     "usefulness",
@@ -26,6 +28,12 @@ SCORES = (
 
 _SPECTRUM = ("singular_value", "standard_error", "numerical_error", "left", "right",
              "function_value")  # fmt: skip
+
+_LARGE = ("left", "right")
+
+_CONTEXT = (*SCORES, "components", "singular_value", "usefulness_curve")
+
+_TASK = ("compatibility", "standard_error", "energy")
 
 _WITH_ERRORS = ("usefulness", "best_rank", "kernel_deviation", "lipschitz")
 
@@ -43,7 +51,7 @@ def open_store(url: str, run: str | None = None) -> Audit:
     Raises
     ------
     StoreError
-        If there is no such store or run, or no finished run.
+        If there is no such store or run, or no finished run, or the run is damaged.
     """
     store = Store.open(str(url))
     runs = list_runs(store)
@@ -59,6 +67,11 @@ def open_store(url: str, run: str | None = None) -> Audit:
     if run not in known:
         raise StoreError(f"the store '{url}' has no run '{run}': {nearest(run, known)}")
     status = known[run].get("status")
+    if status == DAMAGED:
+        raise StoreError(
+            f"run '{run}' of the store '{url}' is damaged (its metadata cannot be read); choose "
+            "another run, or run 'contexture audit' again."
+        )
     if status != "complete":
         raise StoreError(f"run '{run}' is not finished (its status is '{status}').")
     return Audit(store, run)
@@ -109,12 +122,37 @@ class Audit:
             raise StoreError(
                 f"run '{self.run}' has no context '{name}': {nearest(name, self.contexts)}"
             )
-        return self._read(f"contexts/{name}")
+        return self._read(f"contexts/{name}", _CONTEXT)
 
-    def _read(self, path: str) -> xr.Dataset:
+    def _read(self, path: str, needed: tuple[str, ...]) -> xr.Dataset:
+        """Open a group of the run; all but functions is read at once, to see that it is whole."""
         if path not in self._opened:
-            self._opened[path] = self.store.read(f"runs/{self.run}/{path}")
+            with self._whole(path):
+                data = self.store.read(f"runs/{self.run}/{path}")
+                for name in needed:
+                    if name not in data:
+                        raise ValueError(f"'{name}' is missing")
+                for variable in data.drop_vars(_LARGE, errors="ignore").variables.values():
+                    variable.load()
+            self._opened[path] = data
         return self._opened[path]
+
+    @contextmanager
+    def _whole(self, path: str = "") -> Iterator[None]:
+        """Say in a sentence what Zarr and its codecs raise where a group is damaged.
+
+        Nothing but reads of the store may be inside.
+        """
+        try:
+            yield
+        # A missing group is a ValueError as well, and so is JSON that cannot be parsed.
+        except (ValueError, RuntimeError) as error:
+            where = f" at '{path}'" if path else ""
+            what = "it is missing" if isinstance(error, FileNotFoundError) else str(error)
+            raise StoreError(
+                f"run '{self.run}' of the store '{self.store.url}' is damaged{where} "
+                f"({what.rstrip('.')}); choose another run, or run 'contexture audit' again."
+            ) from error
 
     def spectrum(self, context: str) -> xr.Dataset:
         """Spectrum of a context.
@@ -129,12 +167,12 @@ class Audit:
         xarray.Dataset
             ``singular_value``, ``standard_error`` and ``numerical_error`` over ``component``;
             ``left`` over (``sample``, ``function``) if the run kept it, ``right`` over
-            (``context_value``, ``function``). Lazy.
+            (``context_value``, ``function``). The functions are lazy.
 
         Raises
         ------
         StoreError
-            If the run has no such context.
+            If the run has no such context, or it is damaged.
         """
         data = self._context(context)
         return data[[name for name in _SPECTRUM if name in data]]
@@ -149,14 +187,14 @@ class Audit:
         Raises
         ------
         StoreError
-            If the run has no such target or context.
+            If the run has no such target or context, or they are damaged.
         """
         if target not in self.targets:
             raise StoreError(
                 f"run '{self.run}' has no target '{target}': {nearest(target, self.targets)}"
             )
         self._context(context)
-        return self._read(f"tasks/{slug(target)}/{context}")
+        return self._read(f"tasks/{slug(target)}/{context}", _TASK)
 
     def scores(self, errors: bool = False) -> pd.DataFrame:
         """All scores, one row a context, best first; contexts whose τ abstains come last.
@@ -218,9 +256,10 @@ class Audit:
 
     def tree(self) -> xr.DataTree:
         """Return the whole run as an xarray DataTree."""
-        return xr.open_datatree(
-            self.store.url, group=f"runs/{self.run}", engine="zarr", consolidated=False
-        )
+        with self._whole():
+            return xr.open_datatree(
+                self.store.url, group=f"runs/{self.run}", engine="zarr", consolidated=False
+            )
 
 
 def run_table(store: Store) -> pd.DataFrame:

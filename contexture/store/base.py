@@ -24,6 +24,7 @@ FORMAT = 1
 """Version of the layout; a store with a larger one is refused."""
 
 _MARK = "contexture"
+_METADATA = "zarr.json"
 _NO_GROUP = (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError, ValueError)
 
 
@@ -116,16 +117,20 @@ class Store:
             return self.root.require_group(path)
 
     def find(self, path: str) -> zarr.Group | None:
-        """Return the group at ``path``, or None."""
+        """Return the group at ``path``, or None; a damaged one counts as none."""
         try:
             return zarr.open_group(self.url, path=path, mode="r+", use_consolidated=False)
-        except (FileNotFoundError, zarr.errors.GroupNotFoundError):
+        except (FileNotFoundError, *_NO_GROUP):
             return None
 
     def children(self, path: str) -> list[str]:
-        """Names of the groups directly under ``path``, sorted."""
+        """Names of the groups directly under ``path``, damaged ones too, sorted."""
         group = self.find(path)
-        return [] if group is None else sorted(group.group_keys())
+        if group is None:
+            return []
+        # Zarr's own list ends at the first one that is damaged.
+        names = entries(f"{self.url.rstrip('/')}/{path}")
+        return sorted(name for name in names if name != _METADATA and _is_group(group, name))
 
     def remove(self, path: str) -> None:
         """Delete what lies at a path, if anything does, with or without metadata.
@@ -233,11 +238,19 @@ def _is_blank(url: str) -> bool:
     """
     # Zarr writes a file beside its place, where another process may see it, or a kill leave it.
     names = [name for name in entries(url) if not re.fullmatch(r"zarr\.\w+\.partial", name)]
-    if names != ["zarr.json"]:
+    if names != [_METADATA]:
         return not names
     with reachable(url), suppress(*_NO_GROUP):
         return not dict(Store(url).root.attrs)
     return False
+
+
+def _is_group(parent: zarr.Group, name: str) -> bool:
+    """Whether a group of that name is there, be it damaged."""
+    try:
+        return isinstance(parent.get(name), zarr.Group)
+    except ValueError:
+        return True
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contexture.errors import ConfigurationError, StoreError
 from contexture.store.base import Store, attributes_of
 from contexture.store.neighbours import key_of_identity
-from contexture.store.runs import is_gone, list_runs
+from contexture.store.runs import DAMAGED, is_gone, list_runs
 from contexture.store.usage import measure
 
 KEEP = 10
@@ -115,13 +115,20 @@ def _require_rest(runs: Sequence[Run]) -> None:
 
 
 def _old(runs: Sequence[Run], keep: int) -> list[Run]:
-    """Find the runs that are older than those of their name that stay."""
+    """Find the runs that are older than those of their name that stay; damaged ones, than all."""
     complete: dict[str, list[str]] = {}
     for run, attributes in runs:
         if attributes.get("status") == "complete":
             complete.setdefault(str(attributes.get("name")), []).append(run)
     first = {name: ids[-keep] for name, ids in complete.items() if len(ids) > keep}
-    return [each for each in runs if each[0] < first.get(str(each[1].get("name")), "")]
+    oldest = min(first.values(), default="")  # a damaged run has no name
+
+    def kept_from(attributes: Mapping[str, Any]) -> str:
+        if attributes.get("status") == DAMAGED:
+            return oldest
+        return first.get(str(attributes.get("name")), "")
+
+    return [each for each in runs if each[0] < kept_from(each[1])]
 
 
 def _of(store: Store, key: str) -> str:

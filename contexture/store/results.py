@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from contexture.errors import StoreError
 from contexture.evaluation import Evaluation, TargetScore
 from contexture.scores.association import Sampled
 from contexture.store.base import Store, attributes_of
 from contexture.store.copies import copy_results, copy_tasks
 from contexture.store.naming import as_labels, plain, slug
 from contexture.store.place import storage_errors
+
+logger = logging.getLogger(__name__)
 
 
 def result_key(operator_key: str, settings: Mapping[str, Any]) -> str:
@@ -45,8 +49,17 @@ def reuse_context(
     group = store.find(source)
     if group is None or group.attrs.get("result_key") != key or not group.attrs.get("complete"):
         return False
-    copy_tasks(store, (source_run, source_name), (run, name))
-    copy_results(store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name)
+    try:
+        copy_tasks(store, (source_run, source_name), (run, name))
+        copy_results(
+            store, f"runs/{source_run}/contexts", source_name, f"runs/{run}/contexts", name
+        )
+    except StoreError:
+        raise
+    except (ValueError, RuntimeError) as error:  # what Zarr and its codecs raise of damaged chunks
+        logger.warning("results in '%s' are damaged, and made anew (%s)", source, error)
+        store.remove(f"runs/{run}/contexts/{name}")
+        return False
     if attributes_of(store.find(source)).get("result_key") != key:  # removed meanwhile
         store.remove(f"runs/{run}/contexts/{name}")
         return False

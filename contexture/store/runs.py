@@ -11,12 +11,18 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from contexture.store.aside import alive, boot, namespace
 from contexture.store.base import Store
 from contexture.store.naming import plain
 from contexture.store.place import storage_errors
+
+DAMAGED = "damaged"
+"""Status of a run whose own metadata cannot be read."""
+
+_TIME = "%Y%m%dT%H%M%S"
 
 
 def begin_run(store: Store, attributes: Mapping[str, Any]) -> str:
@@ -38,7 +44,7 @@ def begin_run(store: Store, attributes: Mapping[str, Any]) -> str:
     mark_interrupted(store)
     now = dt.datetime.now(dt.UTC)
     complete = [run for run in list_runs(store) if run[1].get("status") == "complete"]
-    run = f"{now:%Y%m%dT%H%M%S}-{now.microsecond // 1000:03d}{secrets.token_hex(2)}"
+    run = f"{now:{_TIME}}-{now.microsecond // 1000:03d}{secrets.token_hex(2)}"
     with storage_errors(store.url):
         store.group(f"runs/{run}").attrs.update(
             {
@@ -71,13 +77,27 @@ def note(store: Store, run: str, attributes: Mapping[str, Any]) -> None:
 
 
 def list_runs(store: Store) -> list[tuple[str, dict[str, Any]]]:
-    """Ids and attributes of all runs, oldest first."""
+    """Ids and attributes of all runs, oldest first.
+
+    One that is damaged has the status `DAMAGED`, so that it is in no other's way.
+    """
     runs = []
     for name in store.children("runs"):
         group = store.find(f"runs/{name}")
         if group is not None:
             runs.append((name, dict(group.attrs)))
+        elif name in store.children("runs"):  # another process may have removed it since
+            runs.append((name, _damaged(name)))
     return runs
+
+
+def _damaged(run: str) -> dict[str, Any]:
+    """Say what is known of a damaged run: its id tells when it began."""
+    attributes: dict[str, Any] = {"status": DAMAGED}
+    with suppress(ValueError):
+        began = dt.datetime.strptime(run.partition("-")[0], _TIME).replace(tzinfo=dt.UTC)
+        attributes["started"] = began.isoformat(timespec="seconds")
+    return attributes
 
 
 def mark_interrupted(store: Store) -> None:

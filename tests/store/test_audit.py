@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +95,78 @@ def test_latest_finished_run_by_default(tmp_path: Path) -> None:
         open_store(store.url, "yesterday")
     with pytest.raises(StoreError, match=f"did you mean '{first}'"):
         open_store(store.url, first[:-2] + "zz")
+
+
+def missing(place: Path) -> None:
+    shutil.rmtree(place)
+
+
+def cut(place: Path) -> None:
+    (place / "usefulness" / "c").write_bytes(b"")
+
+
+def without_metadata(place: Path) -> None:
+    (place / "zarr.json").write_text("")
+
+
+def without_usefulness(place: Path) -> None:
+    shutil.rmtree(place / "usefulness")
+
+
+def without_compatibility(place: Path) -> None:
+    shutil.rmtree(place / "compatibility")
+
+
+@pytest.mark.parametrize(
+    ("harm", "folder", "where", "what"),
+    [
+        (missing, "contexts/knn-5", "contexts/knn-5", "it is missing"),
+        (missing, "tasks", "tasks/y/knn-5", "it is missing"),
+        (cut, "contexts/knn-5", "contexts/knn-5", "Zstd decompression error: invalid input data"),
+        (without_metadata, "contexts/knn-5", "contexts/knn-5",
+         "Expecting value: line 1 column 1 (char 0)"),
+        (without_metadata, "contexts/knn-5/lipschitz", "contexts/knn-5",
+         "Expecting value: line 1 column 1 (char 0)"),
+        (without_usefulness, "contexts/knn-5", "contexts/knn-5", "'usefulness' is missing"),
+        (without_compatibility, "tasks/y/knn-5", "tasks/y/knn-5", "'compatibility' is missing"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run(
+    made: tuple[Store, str],
+    tmp_path: Path,
+    harm: Callable[[Path], None],
+    folder: str,
+    where: str,
+    what: str,
+) -> None:
+    url, run = tmp_path / "copy.zarr", made[1]
+    shutil.copytree(made[0].url, url)
+    harm(url / "runs" / run / folder)
+    with pytest.raises(StoreError) as caught:
+        open_store(str(url)).scores()
+    assert str(caught.value) == (
+        f"run '{run}' of the store '{url}' is damaged at '{where}' ({what}); choose another run, "
+        "or run 'contexture audit' again."
+    )
+
+
+def test_the_tree_of_a_damaged_run(made: tuple[Store, str], tmp_path: Path) -> None:
+    url, run = tmp_path / "copy.zarr", made[1]
+    shutil.copytree(made[0].url, url)
+    without_metadata(url / "runs" / run / "contexts")
+    with pytest.raises(StoreError) as caught:
+        open_store(str(url)).tree()
+    assert str(caught.value) == (
+        f"run '{run}' of the store '{url}' is damaged (Expecting value: line 1 column 1 (char 0)); "
+        "choose another run, or run 'contexture audit' again."
+    )
+
+
+def test_functions_stay_on_the_disk(found: Audit) -> None:
+    data = found.spectrum("rbf-3")
+    assert not data["left"].variable._in_memory
+    assert not data["right"].variable._in_memory
+    assert data["singular_value"].variable._in_memory
 
 
 def test_caveats(found: Audit) -> None:

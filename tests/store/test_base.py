@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -157,6 +158,22 @@ def test_groups(tmp_path: Path) -> None:
     store.remove("runs/a")
     store.remove("nothing/here")
     assert store.children("runs") == ["b"]
+
+
+def test_a_damaged_group_hides_no_other(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = Store.create(str(tmp_path / "s"))
+    for name in "abcd":
+        store.group(f"runs/{name}")
+    for name in "acd":
+        (tmp_path / "s" / "runs" / name / "zarr.json").write_text("")
+    (tmp_path / "s" / "runs" / "letter.txt").write_text("mine")
+    zarr.create_array(store.url, name="runs/array", shape=(3,), dtype="int8")
+    assert store.children("runs") == ["a", "b", "c", "d"]
+    assert store.find("runs/a") is None
+    store.remove("runs/a")
+    assert store.children("runs") == ["b", "c", "d"]
+    gc.collect()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_removal_that_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

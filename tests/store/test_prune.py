@@ -103,6 +103,18 @@ def test_what_was_written_for_a_run_that_has_not_begun_stays(
     assert key in store.children("features")
 
 
+def test_a_damaged_run_goes_when_all_that_stay_are_newer(
+    nightly: tuple[Store, list[str]],
+) -> None:
+    store, runs = nightly
+    (Path(store.url) / "runs" / runs[0] / "zarr.json").write_text("")
+    assert find_unused(store, len(runs)).runs == ()
+    unused = find_unused(store, 1)
+    assert runs[0] in unused.runs
+    prune(store, unused)
+    assert [run for run, _ in list_runs(store)] == runs[-1:]
+
+
 def test_runs_of_each_name_stay(nightly: tuple[Store, list[str]]) -> None:
     store, runs = nightly
     store.group(f"runs/{runs[0]}").attrs["name"] = "monthly"

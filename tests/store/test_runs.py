@@ -108,6 +108,76 @@ def test_begin_marks_the_interrupted(store: Store) -> None:
     assert sorted(status(store)) == ["interrupted", "running"]
 
 
+def damage(store: Store, path: str, text: str = "") -> None:
+    (Path(store.url) / path / "zarr.json").write_text(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"zarr_format": 3, "node_type": "array"}'])
+def test_a_damaged_run_is_in_no_others_way(store: Store, text: str) -> None:
+    first, second, third = (begin_run(store, {"name": "one"}) for _ in range(3))
+    runs = sorted((first, second, third))
+    for run in runs:
+        finish_run(store, run, "complete", {})
+    for run in (runs[0], runs[2]):
+        damage(store, f"runs/{run}", text)
+    if "array" in text:  # an array is no run
+        assert [run for run, _ in list_runs(store)] == [runs[1]]
+    else:
+        assert status(store) == ["damaged", "complete", "damaged"]
+        assert run_table(store)["status"].tolist() == status(store)
+        assert run_table(store)["started"].str[:2].tolist() == ["20", "20", "20"]
+    assert open_store(store.url).run == runs[1]
+    new = begin_run(store, {})
+    assert dict(list_runs(store))[new]["parent"] == runs[1]
+
+
+def test_a_damaged_run_that_is_asked_for(store: Store) -> None:
+    run = begin_run(store, {})
+    finish_run(store, run, "complete", {})
+    damage(store, f"runs/{run}")
+    with pytest.raises(StoreError) as caught:
+        open_store(store.url, run)
+    assert str(caught.value) == (
+        f"run '{run}' of the store '{store.url}' is damaged (its metadata cannot be read); choose "
+        "another run, or run 'contexture audit' again."
+    )
+    with pytest.raises(StoreError, match=r"holds no finished run \(1 unfinished\)"):
+        open_store(store.url)
+
+
+def test_a_damaged_run_whose_name_tells_no_time(store: Store) -> None:
+    store.group("runs/by hand")
+    damage(store, "runs/by hand")
+    assert list_runs(store) == [("by hand", {"status": "damaged"})]
+
+
+def test_a_run_that_is_removed_while_they_are_listed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = begin_run(store, {})
+    find = Store.find
+
+    def late(self: Store, path: str) -> object:
+        if path == f"runs/{run}":
+            store.remove(path)
+        return find(self, path)
+
+    monkeypatch.setattr(Store, "find", late)
+    assert list_runs(store) == []
+
+
+def test_what_a_damaged_run_had_is_taken_over(tmp_path: Path) -> None:
+    store, first = audit(tmp_path)
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    damage(store, f"runs/{first}")
+    assert reuse_context(store, begin_run(store, {}), "knn-5", key, {})
+    damage(store, f"runs/{first}/contexts/knn-5")
+    other = begin_run(store, {})
+    store.group(f"results/{key}").attrs["run"] = first
+    assert not reuse_context(store, other, "knn-5", key, {})
+    assert store.children(f"runs/{other}") == []
+
+
 def test_result_keys() -> None:
     base = result_key("op", {"a": 1, "b": 2})
     assert base == result_key("op", {"b": 2, "a": 1})
@@ -173,6 +243,17 @@ def test_results_are_there_although_the_run_that_computed_them_was_removed(tmp_p
     assert reuse_context(store, second, "knn-5", key, {})
     store.remove(f"runs/{first}")
     assert reuse_context(store, begin_run(store, {}), "knn-5", key, {})
+
+
+@pytest.mark.parametrize("part", ["contexts", "tasks/y"])
+def test_results_that_are_damaged_are_not_taken_over(tmp_path: Path, part: str) -> None:
+    store, first = audit(tmp_path)
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    array = {"contexts": "usefulness", "tasks/y": "compatibility"}[part]
+    (Path(store.url) / "runs" / first / part / "knn-5" / array / "c").write_bytes(b"")
+    second = begin_run(store, {})
+    assert not reuse_context(store, second, "knn-5", key, {})
+    assert store.children(f"runs/{second}/contexts") == []
 
 
 def test_errors_say_what_they_are_over() -> None:
