@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ from contexture.store.base import require_store
 from contexture.store.prune import KEEP, find_unused, prune
 from flows.cluster import describe, machine_of, silence
 from flows.configuration import load_parameters, validate_parameters
-from flows.live import Output, ProgressListener
+from flows.live import Output, OutputError, ProgressListener
 from flows.parameters import AuditParameters
 from flows.pruned import show_pruned
 from flows.terminal import show_contexts, show_plan, show_ranking, show_runs
@@ -60,14 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("contexture: interrupted; the same command goes on where this one stopped.")
         return _INTERRUPTED
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        # What the store or a report has no room for is told by errors of their own.
+    except OutputError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         errors.print(
-            f"contexture: the output cannot be written ({error.strerror}); what was computed is "
-            "kept, and 'contexture show' prints it.",
+            f"contexture: the output cannot be written ({error}); what is in the store stays "
+            "there.",
             style="red", markup=False, soft_wrap=True,
         )  # fmt: skip
         return USER_ERROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
@@ -13,8 +14,28 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
+class OutputError(Exception):
+    """What is printed cannot be written, for a full disk say."""
+
+
 class Output(Console):
     """A console whose reader may go (a pager, head) without ending what is under way."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print.
+
+        Raises
+        ------
+        OutputError
+            If that cannot be written, though somebody may be reading.
+        """
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            if os.name == "nt" and error.errno == errno.EINVAL:  # a broken pipe, there
+                self.on_broken_pipe()
+                return
+            raise OutputError(error.strerror) from error
 
     def on_broken_pipe(self) -> None:
         """Be silent from now on: there is nobody left to tell."""
@@ -54,8 +75,8 @@ class ProgressListener:
 
     def advance(self, stage: str, done: int, total: int) -> None:
         """Move the line of a stage."""
-        # Where lines cannot be written, for a full disk say, the work goes on without them.
-        with self._lock, suppress(OSError):
+        # Where lines cannot be written the work goes on without them.
+        with self._lock, suppress(OSError, OutputError):
             if not self._console.is_terminal:
                 if done == total:
                     self._console.print(f"{stage}: done", markup=False, highlight=False)

@@ -3,7 +3,7 @@
 Where a spectrum decays slowly, many functions live on a few inputs each, which an even sample of
 the inputs would miss for most of them. So an input is drawn with the probability
 
-    π(x) = min(1, r (1/n + h(x) / Σ h) / 2),    h(x) = p_X(x) Σ_i μ_i(x)²,
+    π(x) = min(1, r (p_X(x) + h(x) / Σ h) / 2),    h(x) = p_X(x) Σ_i μ_i(x)²,
 
 for r inputs in all, and what it adds to a sum over all inputs is divided by π (Horvitz and
 Thompson). h need not be exact for that: where the inputs are the context values, ν stands for μ;
@@ -55,7 +55,7 @@ def sampled_covariance(
     chances = np.ones(n)
     if n > COVARIANCE_ROWS:
         shares = _shares(products, eigenvalues, functions, generator, left)
-        chances = np.minimum(1.0, COVARIANCE_ROWS * (0.5 / n + 0.5 * shares))
+        chances = np.minimum(1.0, COVARIANCE_ROWS * 0.5 * (products.input_weights + shares))
     rows = _drawn(chances, generator)
     # Times n, so that single precision holds the squares at any n.
     moved = n * products.input_weights[rows] / np.sqrt(chances[rows])

@@ -25,7 +25,8 @@ FORMAT = 1
 
 _MARK = "contexture"
 _METADATA = "zarr.json"
-_NO_GROUP = (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError, ValueError)
+_NOTHING = (zarr.errors.GroupNotFoundError, zarr.errors.NodeTypeValidationError)
+_NO_GROUP = (*_NOTHING, ValueError)
 
 
 class Store:
@@ -125,12 +126,21 @@ class Store:
 
     def children(self, path: str) -> list[str]:
         """Names of the groups directly under ``path``, damaged ones too, sorted."""
-        group = self.find(path)
-        if group is None:
+        if not self._is_group(path):
             return []
         # Zarr's own list ends at the first one that is damaged.
         names = entries(f"{self.url.rstrip('/')}/{path}")
-        return sorted(name for name in names if name != _METADATA and _is_group(group, name))
+        return sorted(n for n in names if n != _METADATA and self._is_group(f"{path}/{n}"))
+
+    def _is_group(self, path: str) -> bool:
+        """Whether a group is there, be it damaged."""
+        try:
+            zarr.open_group(self.url, path=path, mode="r", use_consolidated=False)
+        except (FileNotFoundError, *_NOTHING, zarr.errors.ContainsArrayError):
+            return False
+        except ValueError:
+            return True
+        return True
 
     def remove(self, path: str) -> None:
         """Delete what lies at a path, if anything does, with or without metadata.
@@ -243,14 +253,6 @@ def _is_blank(url: str) -> bool:
     with reachable(url), suppress(*_NO_GROUP):
         return not dict(Store(url).root.attrs)
     return False
-
-
-def _is_group(parent: zarr.Group, name: str) -> bool:
-    """Whether a group of that name is there, be it damaged."""
-    try:
-        return isinstance(parent.get(name), zarr.Group)
-    except ValueError:
-        return True
 
 
 def array_of(group: zarr.Group, name: str) -> zarr.Array[Any]:

@@ -29,10 +29,10 @@ def copy_results(store: Store, source: str, source_name: str, goal: str, name: s
     for variable in data.variables.values():
         variable.encoding.clear()
     parent = store.find(source)
+    if parent is None:  # what it says of the results would be lost
+        raise ValueError(f"'{source}' cannot be read")
     with storage_errors(store.url):
-        target = store.group(goal)
-        if parent is not None:
-            target.attrs.update(dict(parent.attrs))
+        store.group(goal).attrs.update(dict(parent.attrs))
     store.write(f"{goal}/{name}", data)
     for array in large:
         _copy_array(store, f"{source}/{source_name}", f"{goal}/{name}", array)

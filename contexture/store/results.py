@@ -59,6 +59,8 @@ def reuse_context(
     except (ValueError, RuntimeError) as error:  # what Zarr and its codecs raise of damaged chunks
         logger.warning("results in '%s' are damaged, and made anew (%s)", source, error)
         store.remove(f"runs/{run}/contexts/{name}")
+        for task in store.children(f"runs/{run}/tasks"):
+            store.remove(f"runs/{run}/tasks/{task}/{name}")
         return False
     if attributes_of(store.find(source)).get("result_key") != key:  # removed meanwhile
         store.remove(f"runs/{run}/contexts/{name}")

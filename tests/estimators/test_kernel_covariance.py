@@ -70,6 +70,17 @@ def test_some_inputs_suffice_for_functions_that_live_on_a_few(
     assert abs(np.median(some / whole) - 1) < 0.05
 
 
+def test_inputs_of_large_weight_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    evidence = KINDS["values are the inputs"]
+    weights = np.full(1500, 0.7 / 1499)
+    weights[1200] = 0.3
+    heavy = RbfRows(evidence.X, evidence.references, 1.0, weights, evidence.context_values, {})
+    whole, some = (errors(heavy, monkeypatch, size) for size in (10**6, 300))
+    clear = whole > 1e-3
+    assert abs(np.median(some[clear] / whole[clear]) - 1) < 0.1
+    assert np.all(some[clear] > 0.4 * whole[clear])
+
+
 def test_an_even_sample_would_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
     def even(*given: object) -> FloatArray:
         return np.full(1500, 1 / 1500)

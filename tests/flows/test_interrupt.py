@@ -170,9 +170,7 @@ def test_a_reader_of_the_output_that_goes_does_not_end_the_audit(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is full")
-def test_output_without_room_is_said_and_does_not_end_the_audit(
-    configuration: Path, tmp_path: Path
-) -> None:
+def test_output_without_room_is_said_before_any_work(configuration: Path, tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             command(configuration), env=environment(tmp_path / "home"), stdout=full,
@@ -180,6 +178,7 @@ def test_output_without_room_is_said_and_does_not_end_the_audit(
         )  # fmt: skip
     assert done.returncode == USER_ERROR
     assert done.stderr == (
-        "contexture: the output cannot be written (No space left on device); what was computed is "
-        "kept, and 'contexture show' prints it.\n"
+        "contexture: the output cannot be written (No space left on device); what is in the store "
+        "stays there.\n"
     )
+    assert not (tmp_path / "small.zarr").exists()

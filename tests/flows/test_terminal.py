@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from contexture.contexts import Knn
 from contexture.estimators.machine import Machine
 from contexture.estimators.plan import ContextPlan
 from contexture.preflight import Preflight
-from flows.live import ProgressListener
+from flows.live import Output, OutputError, ProgressListener
 from flows.terminal import bounds, compact, show_plan, show_ranking, show_runs
 
 
@@ -247,3 +248,17 @@ def test_runs_fit() -> None:
         assert lines[1].startswith("20260102T030405-123abcd  abcdefghij")
         assert "interrupted  2026-01-02 03:04" in lines[1]
         assert max(map(len, lines)) <= max(width, 68)
+
+
+class Full(io.StringIO):
+    """A file on a disk without room."""
+
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_progress_that_cannot_be_written_ends_nothing() -> None:
+    output = Output(file=Full())
+    ProgressListener(output).advance("features", 1, 1)
+    with pytest.raises(OutputError, match=r"^No space left on device$"):
+        output.print("the ranking")

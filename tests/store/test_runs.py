@@ -254,6 +254,35 @@ def test_results_that_are_damaged_are_not_taken_over(tmp_path: Path, part: str) 
     second = begin_run(store, {})
     assert not reuse_context(store, second, "knn-5", key, {})
     assert store.children(f"runs/{second}/contexts") == []
+    assert store.children(f"runs/{second}/tasks/y") == []
+
+
+@pytest.mark.parametrize("group", ["contexts", "tasks/y"])
+def test_results_in_a_damaged_group_are_not_taken_over(tmp_path: Path, group: str) -> None:
+    """What the group says of them would be lost."""
+    store, first = audit(tmp_path)
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    (Path(store.url) / "runs" / first / group / "zarr.json").write_text("{")
+    second = begin_run(store, {})
+    assert not reuse_context(store, second, "knn-5", key, {})
+    assert store.children(f"runs/{second}/contexts") == []
+
+
+def test_targets_in_a_damaged_group_are_taken_over(tmp_path: Path) -> None:
+    store, first = audit(tmp_path)
+    key = store.group(f"runs/{first}/contexts/knn-5").attrs["result_key"]
+    (Path(store.url) / "runs" / first / "tasks" / "zarr.json").write_text("{")
+    second = begin_run(store, {})
+    assert reuse_context(store, second, "knn-5", key, {})
+    assert store.children(f"runs/{second}/tasks/y") == ["knn-5"]
+
+
+def test_runs_in_a_damaged_group_are_found(tmp_path: Path) -> None:
+    store, first = audit(tmp_path)
+    (Path(store.url) / "runs" / "zarr.json").write_text("{")
+    assert [(run, attributes["status"]) for run, attributes in list_runs(store)] == [
+        (first, "complete")
+    ]
 
 
 def test_errors_say_what_they_are_over() -> None:
