@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print("contexture: interrupted; the same command goes on where this one stopped.")
         return _INTERRUPTED
     except OutputError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.on_broken_pipe()  # what is left of it is not tried again at the end
         errors.print(
             f"contexture: the output cannot be written ({error}); what is in the store stays "
             "there.",
