@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
+import numba
 import numpy as np
 
+from contexture.estimators.kernel_exponentials import LOG2_E
+from contexture.estimators.kernel_gaussians import LANES, ROWS, powers_of_two
 from contexture.estimators.kernel_strips import Progress, in_threads
 from contexture.inputs import FloatArray
+
+_FEW_COORDINATES = 96
+"""Up to which what is compiled here takes less time than a product by BLAS."""
+
+_PANEL = 1024
+"""Columns whose sums stay in the nearest cache."""
+
+_LEAST_MASS = 2.0**-900
+"""Rows whose sum is less have lost what is near the end of float64."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +58,16 @@ def marginal_sums(
     threads: int = 1,
     progress: Progress | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    """Log row sums of exp(x·r), and what some rows add to p_A and to Σ_i p_X(i) P_ij², in float64.
+    """Log row sums of exp(−½‖x − a‖²), and what rows add to p_A and to Σ_i p_X(i) P_ij².
+
+    In float64.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
-        Coordinates of the inputs.
-    R : ndarray of shape (m, d)
-        Coordinates of the references.
+    X : ndarray of shape (n, D + 2)
+        Coordinates of the inputs: x, −½‖x‖², 1.
+    R : ndarray of shape (m, D + 2)
+        Coordinates of the references: a, 1, −½‖a‖².
     input_weights : ndarray of shape (n,)
         P_X.
     height : int
@@ -68,25 +82,56 @@ def marginal_sums(
     ndarray of shape (n,), ndarray of shape (2, m)
     """
     n, m = len(X), len(R)
-    across = np.ascontiguousarray(R.T)
     log_sums = np.empty(n)
     sums = [np.zeros((2, m)) for _ in range(threads)]
     held = [np.empty((height, m)) for _ in range(threads)]
+    across = np.ascontiguousarray(R.T)
+    powers = across * LOG2_E
+    few = R.shape[1] <= _FEW_COORDINATES and m >= LANES
 
     def add(rows: slice, own: int) -> None:
         strip = held[own][: rows.stop - rows.start]
-        np.matmul(X[rows], across, out=strip)
-        # The nearest reference is moved to distance 0, so that no row underflows.
-        top = strip.max(axis=1)
-        strip -= top[:, None]
-        np.exp(strip, out=strip)
-        mass = strip.sum(axis=1)
-        log_sums[rows] = top + np.log(mass)
-        p = input_weights[rows]
-        sums[own][0] += (p / mass) @ strip
-        np.square(strip, out=strip)
-        sums[own][1] += (p / mass**2) @ strip
+        mass = np.zeros(len(strip))
+        if few and len(strip) >= ROWS:
+            powers_of_two(X[rows], powers, strip)
+            _add_rows(strip, input_weights[rows], _LEAST_MASS, mass, *sums[own])
+        with np.errstate(divide="ignore"):
+            log_sums[rows] = np.log(mass)
+        far = mass < _LEAST_MASS
+        if far.any():
+            chosen = np.arange(rows.start, rows.stop)[far]
+            some = strip[: len(chosen)]
+            np.matmul(X[chosen], across, out=some)
+            # The nearest reference is moved to distance 0, so that no row underflows.
+            top = some.max(axis=1)
+            some -= top[:, None]
+            np.exp(some, out=some)
+            _add_rows(some, input_weights[chosen], 0.0, mass, *sums[own])
+            log_sums[chosen] = top + np.log(mass[: len(chosen)])
 
     for _ in in_threads(add, n, height, threads, progress):
         pass
     return log_sums, np.sum(sums, axis=0)
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
+def _add_rows(strip: Any, weights: Any, least: Any, mass: Any, sums: Any, squares: Any) -> None:
+    """Write the sum of every row to ``mass``, and add rows to ``sums``, if it is not too small."""
+    height, width = strip.shape
+    shares, seconds = np.zeros(height), np.zeros(height)
+    for i in range(height):
+        total, row = 0.0, strip[i]
+        for j in range(width):
+            total += row[j]
+        mass[i] = total
+        if total >= least:
+            shares[i] = weights[i] / total
+            seconds[i] = shares[i] / total
+    for start in range(0, width, _PANEL):
+        first, second = sums[start : start + _PANEL], squares[start : start + _PANEL]
+        for i in range(height):
+            row, share, square = strip[i, start : start + _PANEL], shares[i], seconds[i]
+            for j in range(len(row)):
+                entry = row[j]
+                first[j] += share * entry
+                second[j] += square * entry * entry

@@ -18,7 +18,8 @@ from functools import partial
 import numpy as np
 
 from contexture.estimators.crew import Crew
-from contexture.estimators.kernel_exponentials import LOG2_E, gaussians, raise_products
+from contexture.estimators.kernel_exponentials import LOG2_E, raise_products
+from contexture.estimators.kernel_gaussians import gaussians
 from contexture.estimators.kernel_strips import Progress
 from contexture.estimators.single_products import Multiply
 from contexture.inputs import FloatArray, Floats

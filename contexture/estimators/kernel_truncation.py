@@ -115,7 +115,7 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
     share = _share(tolerance)
     threshold = _threshold(products, share)
     p = products.input_weights
-    blocks, dropped, columns = [], np.empty(n), np.zeros(m)
+    blocks, dropped, columns, uneven = [], np.empty(n), np.zeros(m), 0.0
     height = max(1, min(512, (16 << 20) // (8 * m)))
     for start in range(0, n, height):
         rows = slice(start, min(start + height, n))
@@ -123,6 +123,8 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
         kept = P - threshold > 0
         lost = np.where(kept, 0.0, P)
         dropped[rows] = lost.sum(axis=1)
+        # As far as exponents are rounded, rows do not add up to 1 before.
+        uneven = max(uneven, float(np.abs(P.sum(axis=1) - 1.0).max()))
         columns += p[rows] @ lost
         P -= lost
         P /= P.sum(axis=1, keepdims=True)
@@ -134,7 +136,7 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
     moved = np.abs(1.0 - np.sqrt(weights / before)).max()
     largest = float(dropped.max())
     bound = np.sqrt(largest * float((columns / before).max())) + largest + float(moved)
-    return Truncation(operator, float(bound) + _ROUNDING)
+    return Truncation(operator, float(bound) + uneven + _ROUNDING)
 
 
 def truncated_spectrum(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from contexture.estimators.kernel_exponentials import LANES, gaussians
-from contexture.inputs import Floats
+from contexture.estimators.kernel_gaussians import LANES, gaussians, powers_of_two
+from contexture.inputs import FloatArray, Floats
 
 
 def gaussians_of(X: Floats, A: Floats) -> Floats:
@@ -61,3 +61,41 @@ def test_what_is_no_number_is_not_hidden() -> None:
     found = gaussians_of(X, A)
     assert np.isnan(found[3]).all()
     np.testing.assert_array_equal(np.delete(found, 3, axis=0), 1.0)
+
+
+def powers_of(X: FloatArray, A: FloatArray) -> FloatArray:
+    result = np.full((len(X), A.shape[1]), np.nan)
+    powers_of_two(X, A, result)
+    return result
+
+
+@pytest.mark.parametrize("rows", [8, 9, 15, 131])
+@pytest.mark.parametrize("columns", [LANES, LANES + 1, 3 * LANES // 2, 200])
+@pytest.mark.parametrize("coordinates", [1, 2, 17])
+def test_powers_of_any_number_of_rows_and_columns(
+    rows: int, columns: int, coordinates: int
+) -> None:
+    rng = np.random.default_rng([rows, columns])
+    X, A = rng.normal(size=(rows, coordinates)), 4 * rng.normal(size=(coordinates, columns))
+    np.testing.assert_allclose(powers_of(X, A), np.exp2(X @ A), rtol=1e-13)
+
+
+def test_powers_over_the_whole_range_of_float64() -> None:
+    A = np.concatenate([np.linspace(-1020, 1020, 8161), [-1020.5, -1e4, -1e300, -np.inf]])
+    found = powers_of(np.ones((8, 1)), A[None])
+    np.testing.assert_allclose(found[:, :-4], np.exp2(A[None, :-4]).repeat(8, axis=0), rtol=1e-15)
+    np.testing.assert_array_equal(found[:, -4:], 0.0)
+
+
+def test_powers_of_what_is_no_number_are_none() -> None:
+    X, A = np.ones((8, 1)), np.zeros((1, LANES))
+    X[3] = np.nan
+    found = powers_of(X, A)
+    assert np.isnan(found[3]).all()
+    np.testing.assert_array_equal(np.delete(found, 3, axis=0), 1.0)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, LANES), (8, LANES - 1), (0, 0)])
+def test_powers_of_fewer_than_are_worked_on_at_a_time(rows: int, columns: int) -> None:
+    with pytest.raises(ValueError, match="too few rows or columns"):
+        powers_of(np.zeros((rows, 2)), np.zeros((2, columns)))
