@@ -30,6 +30,9 @@ BLOCK = 128
 _COLUMNS = 3
 """Columns that are multiplied for every value wanted, roughly."""
 
+_NEARLY = 100
+"""The next block brings an error down by so much where the values at the cut decay."""
+
 _CYCLES = 30
 _IDLE = 3
 """Restarts after which the bound must have come down by a fifth. Where the values at the cut
@@ -47,8 +50,11 @@ def expected_columns(count: int) -> int:
 
 
 def most_columns(count: int, block: int = BLOCK) -> int:
-    """Columns that a basis has before it is cut down, where there is memory."""
-    return 4 * count + 2 * block
+    """Columns that a basis has before it is cut down, where there is memory.
+
+    Few values take more columns for each: a block has its width whatever is wanted.
+    """
+    return 4 * max(count, 2 * block) + 2 * block
 
 
 def work_of(count: int, shape: tuple[int, int]) -> float:
@@ -175,13 +181,19 @@ class _Lanczos:
             if done or not len(new) or cycles == _CYCLES or idle == _IDLE:
                 vectors = self.turned(Y[:, : self.count]).T
                 return TopPairs(known, vectors, errors, self.products)
-            # The bound falls geometrically at least: look again when it may have come down.
-            rate = np.log(before / worst) if worst < before < np.inf else 0.0
-            steps = np.log(worst / self.tolerance) / rate if rate > 0 and worst > 0 else np.inf
-            ahead = 4 if np.isfinite(steps) and steps > 8 else 2 if steps > 2 else 1
-            check, before = self.used + ahead * self.block, worst
+            check, before = self.used + self.block * self.ahead(worst, before), worst
             if full:
                 self.restart(values, Y)
+
+    def ahead(self, error: float, before: float) -> int:
+        """How many blocks to grow until the bound may have come down to the tolerance."""
+        if error <= _NEARLY * self.tolerance:
+            return 1
+        if not error < before < np.inf:
+            return 2
+        # It falls geometrically at least.
+        steps = np.log(error / self.tolerance) / np.log(before / error)
+        return 4 if steps > 8 else 2 if steps > 2 else 1
 
     def report(self, error: float) -> None:
         if self.progress is not None:
