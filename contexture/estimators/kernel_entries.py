@@ -106,6 +106,12 @@ class KernelEntries:
         """Σ_{i≥1} s_i², in closed form."""
         return self.marginals.total_association
 
+    @property
+    def diagonal(self) -> FloatArray | None:
+        """Of MᵀM, shape (m,), if that is the smaller side."""
+        n, m = self.shape
+        return self.marginals.diagonal[self.kept] if m <= n else None
+
     def rounding(self, values: FloatArray, V: Floats) -> FloatArray:
         """Bound how far rounding of the exponents moves each s_i², to first order.
 

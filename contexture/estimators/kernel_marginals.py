@@ -33,21 +33,26 @@ class KernelMarginals:
         L(x) = log Σ_a exp(−γ‖x − a‖²).
     context_weights : ndarray of shape (m,)
         p_A.
-    total_association : float
-        Σ_ij p_X(i) P_ij² / p_A(j) − 1.
+    diagonal : ndarray of shape (m,)
+        Of MᵀM: Σ_i p_X(i) P_ij² / p_A(j); 0 where p_A is.
     """
 
     log_sums: FloatArray
     context_weights: FloatArray
-    total_association: float
+    diagonal: FloatArray
+
+    @property
+    def total_association(self) -> float:
+        """Σ_ij p_X(i) P_ij² / p_A(j) − 1, not negative."""
+        return max(0.0, float(self.diagonal.sum()) - 1.0)
 
     @classmethod
     def of(cls, log_sums: FloatArray, sums: FloatArray) -> Self:
         """Conclude from the sums of all rows; see `marginal_sums`."""
         weights, squares = sums
-        chosen = weights > 0
-        total = float(np.sum(squares[chosen] / weights[chosen])) - 1.0
-        return cls(log_sums, weights, max(0.0, total))
+        diagonal = np.zeros(len(weights))
+        np.divide(squares, weights, out=diagonal, where=weights > 0)
+        return cls(log_sums, weights, diagonal)
 
 
 def marginal_sums(

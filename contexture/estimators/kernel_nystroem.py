@@ -21,6 +21,9 @@ from contexture.inputs import FloatArray, Floats
 SAMPLED_ROWS = 2048
 """Rows of M that stand for all of them in a start."""
 
+_LOCAL, _SMALL = 10.0, 0.1
+"""Weight of functions on a few rows, and which share of the mean of the values wanted counts."""
+
 CANDIDATES = 20_000
 """References among which landmarks are chosen."""
 
@@ -48,18 +51,22 @@ class NystroemStart:
 
 
 def sampled_start(
-    products: KernelProducts, width: int, dtype: npt.DTypeLike, seed: int = 0
+    products: KernelProducts, width: int, count: int, dtype: npt.DTypeLike, seed: int = 0
 ) -> Floats:
-    """Multiply random vectors by G as some of its rows tell it.
+    """Multiply random vectors by G as some of its rows tell it, and its diagonal.
 
     A random block is hardly worth its place in a basis. This one is, and costs little: from it a
-    solver needs about a block less where the spectrum decays fast.
+    solver needs about a block less. Rows tell of functions that live on many rows. One that lives
+    on a few is missed by most samples; its s² is about the diagonal of G there. As the values
+    wanted are at most Σ s² / ``count`` in the end, what is far below that need not be lifted.
 
     Parameters
     ----------
     products : KernelProducts
     width : int
         Vectors wanted.
+    count : int
+        Values wanted.
     dtype : float32 or float64
     seed : int
         Of the vectors and of the rows.
@@ -67,7 +74,15 @@ def sampled_start(
     generator = np.random.default_rng([seed, 0x7374])
     longer, side = max(products.shape), min(products.shape)
     rows = np.sort(generator.choice(longer, min(SAMPLED_ROWS, longer), replace=False))
-    return products.sampled_gram(generator.standard_normal((side, width)).astype(dtype), rows)
+    random = generator.standard_normal((side, width)).astype(dtype)
+    start = products.sampled_gram(random, rows)
+    start *= longer / len(rows)
+    diagonal = products.diagonal
+    if diagonal is not None:
+        least = _SMALL * products.total_association / count
+        lifted = np.where(diagonal >= least, _LOCAL * diagonal, 0.0).astype(dtype)
+        start += np.multiply(random, lifted[:, None], out=random)
+    return start
 
 
 def nystroem_start(

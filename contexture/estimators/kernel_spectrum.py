@@ -161,7 +161,9 @@ def _by_lanczos(
     rounding = 2e-6 if single else 1e-12
     products.expect(work_of(wanted, products.shape), dtype)
     limit = None if memory is None else max(1, memory // (len(trivial) * dtype.itemsize))
-    start = sampled_start(products, BLOCK, dtype, seed) if len(trivial) > LARGE_SIDE else None
+    start = None
+    if len(trivial) > LARGE_SIDE:
+        start = sampled_start(products, BLOCK, wanted, dtype, seed)
     method = f"tiles: block Lanczos in {dtype}"
     if route == "nystroem":
         begun = nystroem_start(products, wanted + extra(wanted) + 1, seed=seed)

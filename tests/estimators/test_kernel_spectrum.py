@@ -8,7 +8,7 @@ import pytest
 import contexture as cx
 from contexture.contexts.rbf import RbfRows
 from contexture.errors import InputError
-from contexture.estimators import convergence
+from contexture.estimators import convergence, kernel_nystroem
 from contexture.estimators import kernel_spectrum as module
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
@@ -194,13 +194,29 @@ def test_nystroem_is_exact_with_all_landmarks() -> None:
 @pytest.mark.parametrize("name", ["drawn", "more references than inputs"])
 def test_a_start_from_sampled_rows_is_a_product(name: str) -> None:
     products = KernelProducts(EVIDENCE[name])  # fewer rows than are sampled: all of them
-    begun = sampled_start(products, 5, np.float64, seed=2)
+    begun = sampled_start(products, 5, 50, np.float64, seed=2)
     generator = np.random.default_rng([2, 0x7374])
     generator.choice(1200, 1200, replace=False)
     V = generator.standard_normal((500, 5))
-    np.testing.assert_allclose(begun, products.gram(V), atol=1e-11)
-    assert products.passes == 2
-    np.testing.assert_array_equal(begun, sampled_start(products, 5, np.float64, seed=2))
+    expected = products.gram(V)
+    if name == "drawn":  # of M itself, whose smaller side are the references
+        diagonal = np.diag(products.gram(np.eye(500)))
+        large = diagonal >= products.total_association / 500
+        assert 0 < large.sum() < 500
+        expected += np.where(large, 10 * diagonal, 0.0)[:, None] * V
+    np.testing.assert_allclose(begun, expected, atol=1e-10)
+    np.testing.assert_array_equal(begun, sampled_start(products, 5, 50, np.float64, seed=2))
+
+
+def test_a_start_knows_of_functions_on_a_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty rows far from all others, and from each other: a sample of 40 holds one of them."""
+    monkeypatch.setattr(kernel_nystroem, "SAMPLED_ROWS", 40)
+    X = np.random.default_rng(0).normal(size=(800, 2))
+    X[:20] += 100 * np.arange(1, 21)[:, None]
+    evidence = RbfRows(X, X, 1.0, np.full(800, 1 / 800), np.arange(800), {})
+    products = KernelProducts(evidence)
+    own = np.linalg.qr(sampled_start(products, 120, 140, np.float64, seed=0))[0][:20]
+    assert np.linalg.svd(own)[1][:20].min() > 0.9
 
 
 def test_large_sides_start_from_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:
