@@ -24,6 +24,12 @@ from contexture.inputs import FloatArray
 TILE_BYTES = 32 * 2**20
 """Size of a dense temporary of rows × context values."""
 
+HALVES = 2
+"""Moments are kept of two halves of every block of rows: their difference gives the errors."""
+
+_PAGE = 2**16
+"""Rows whose halves are drawn together."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -74,6 +80,8 @@ class Moments:
         m = len(self.marginal)
         if rows.shape[1] != m:
             raise InputError(f"the rows have {rows.shape[1]} columns; {m} context values are kept.")
+        if not rows.shape[0]:
+            return self
         q = in_units(rows, self.unit)
         self.marginal[:] += q.T @ weights
         if isinstance(q, sparse.csr_array):
@@ -116,10 +124,16 @@ class Moments:
         """P_A, shape (m,); 0 where no row chose the value."""
         return self.marginal * (self.unit / self.mass)
 
-    def second_moment(self) -> FloatArray:
-        """E_x[P(·|x) P(·|x)ᵀ], symmetric, shape (m, m)."""
+    def second_moment(self, mass: float | None = None) -> FloatArray:
+        """E_x[P(·|x) P(·|x)ᵀ], symmetric, shape (m, m).
+
+        Parameters
+        ----------
+        mass : float, optional
+            Of more rows, among which these are some; the sum over these is then divided by it.
+        """
         full = self.gram + np.triu(self.gram, 1).T
-        full *= self.unit**2 / self.mass
+        full *= self.unit**2 / (self.mass if mass is None else mass)
         return full
 
     @property
@@ -174,6 +188,21 @@ def masses(weights: FloatArray, rows: slice) -> FloatArray:
     if weights.strides == (0,):
         return np.ones(rows.stop - rows.start)
     return np.asarray(weights[rows] * len(weights))
+
+
+def halves_of(rows: slice) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Which of some rows belong to the first half, and which to the second.
+
+    By chance, a row by itself, and the same in every run, whatever is asked for at a time.
+    """
+    first = rows.start // _PAGE
+    pages = [
+        np.random.default_rng([0x68616C66, page]).integers(0, 2, _PAGE, dtype=np.int8)
+        for page in range(first, -(-rows.stop // _PAGE))
+    ]
+    drawn = np.concatenate([np.empty(0, np.int8), *pages]) > 0
+    second = drawn[rows.start - first * _PAGE : rows.stop - first * _PAGE]
+    return ~second, second
 
 
 def tiles(start: int, stop: int, m: int) -> Iterator[slice]:

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from contexture.contexts.base import ConditionalRows, Context
 from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
-from contexture.moments import Moments, masses, tiles, unit_of
+from contexture.inputs import IntArray
+from contexture.moments import HALVES, Moments, halves_of, masses, tiles, unit_of
 from contexture.score_jobs import Scoring
 from contexture.spectrum import FUNCTION_VALUE
 from contexture.store.base import Store, array_of
@@ -55,6 +56,8 @@ def compute_moments(
 ) -> int:
     """Stream the rows of one block and write their moments; returns the number of the block.
 
+    Moments are kept of two halves of the rows, drawn by chance.
+
     Parameters
     ----------
     url, features_key, key, tasks_key : str
@@ -72,9 +75,13 @@ def compute_moments(
     """
     store = Store(url)
     m, unit = evidence[0].shape[1], unit_of(evidence[0])
-    found = [Moments.zero(m, unit) for _ in evidence]
+    both = range(HALVES)
+    found = [[Moments.zero(m, unit) for _ in both] for _ in evidence]
     described = read_targets(store, features_key, slice(0, 0)) if tasks_wanted else ()
-    of_tasks = [[TaskMoments.zero(m, count_functions(t)) for t in described] for _ in evidence]
+    of_tasks = [
+        [[TaskMoments.zero(m, count_functions(t)) for t in described] for _ in both]
+        for _ in evidence
+    ]
     weights = evidence[0].input_weights
     for first, last in _windows(evidence[0], start, stop, len(described)):
         p = masses(weights, slice(first, last))
@@ -82,14 +89,18 @@ def compute_moments(
         for draw, each in enumerate(evidence):
             windowed = within(each, first, last)
             for tile in tiles(first, last, m):
-                rows = windowed.rows(tile.start, tile.stop)
-                part = slice(tile.start - first, tile.stop - first)
-                if rows_wanted:
-                    found[draw] = found[draw].add(rows, p[part])
-                of_tasks[draw] = [
-                    sums.add(rows, p[part], task_columns(_at(target, part), shift))
-                    for sums, target, shift in zip(of_tasks[draw], targets, shifts, strict=False)
-                ]
+                whole = windowed.rows(tile.start, tile.stop)
+                for half, chosen in enumerate(halves_of(tile)):
+                    part = tile.start - first + np.flatnonzero(chosen)
+                    rows = whole[chosen]
+                    if rows_wanted:
+                        found[draw][half] = found[draw][half].add(rows, p[part])
+                    of_tasks[draw][half] = [
+                        sums.add(rows, p[part], task_columns(_at(target, part), shift))
+                        for sums, target, shift in zip(
+                            of_tasks[draw][half], targets, shifts, strict=False
+                        )
+                    ]
     if rows_wanted:
         write_moments(store, key, block, found)
     if tasks_wanted:
@@ -97,7 +108,7 @@ def compute_moments(
     return block
 
 
-def _at(target: Target, rows: slice) -> Target:
+def _at(target: Target, rows: IntArray) -> Target:
     """Return a target at some of the rows at hand."""
     return replace(target, values=target.values[rows])
 
@@ -135,7 +146,7 @@ def score_moments(scoring: Scoring) -> str:
         [
             Draw(
                 stored.total(draw),
-                lambda draw=draw: stored.groups(draw),  # type: ignore[misc]
+                lambda draw=draw: stored.halves(draw),  # type: ignore[misc]
                 stored.masses,
                 stored.marginals(draw),
                 stored.context_values(draw),

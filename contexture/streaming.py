@@ -35,7 +35,8 @@ class Task:
     target : Target
         Its values are not looked at.
     parts : sequence of TaskMoments
-        One for each group of rows; they may be read when they are asked for.
+        One for each half of a block of rows, as those of the context; they may be read when they
+        are asked for.
     observed : int
         Rows that have a value.
     """
@@ -53,19 +54,20 @@ class Draw:
     ----------
     total : Moments
         Of all rows.
-    groups : callable
-        Gives the moments of groups of rows, one after the other.
+    halves : callable
+        Gives the moments of the two halves of the first block of rows, of those of the next, and
+        so on.
     masses : ndarray of shape (G,)
-        Σ p of each group.
+        Σ p of each half.
     marginals : ndarray of shape (G, m)
-        Σ p P(·|x) of each group.
+        Σ p P(·|x) of each half.
     context_values : ndarray of shape (m,)
         Names of the references.
     tasks : sequence of Task
     """
 
     total: Moments
-    groups: Callable[[], Iterable[Moments]]
+    halves: Callable[[], Iterable[Moments]]
     masses: FloatArray
     marginals: FloatArray
     context_values: npt.NDArray[Any]
@@ -103,7 +105,7 @@ def evaluate_draws(
     """
     weights = evidence.input_weights
     spectra = [
-        moment_spectrum(d.total, max_rank, d.groups(), d.context_values, weights) for d in draws
+        moment_spectrum(d.total, max_rank, d.halves(), d.context_values, weights) for d in draws
     ]
     spectra = [each.truncated(rank_kept) for each in spectra]
     spectrum = _mean_spectrum(spectra)

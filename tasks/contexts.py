@@ -45,7 +45,7 @@ def _lock(url: str, key: str) -> threading.Lock:
 def _operator_key(features: Features, plan: ContextPlan, seed: int) -> str:
     identity = plan.resolved.identity(features, seed)
     if plan.route == "moments":
-        return f"{identity}-moments-{plan.draws}-{plan.chunk_rows}"
+        return f"{identity}-halves-{plan.draws}-{plan.chunk_rows}"
     return f"{identity}-{plan.chunk_rows}" + ("-local" if plan.ordered else "")
 
 

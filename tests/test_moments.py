@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -10,7 +13,7 @@ import contexture as cx
 from contexture.contexts import Context, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.errors import InputError
 from contexture.estimators.streamed import moment_spectrum
-from contexture.moments import Moments, in_units, unit_of
+from contexture.moments import Moments, halves_of, in_units, unit_of
 
 REFERENCE = [
     Knn(k=5, reference=90),
@@ -50,7 +53,7 @@ def moments_of(
 @pytest.mark.parametrize("context", REFERENCE, ids=lambda c: c.label)
 def test_the_spectrum_is_that_of_the_operator(context: Context, weighted: bool) -> None:
     data = features(weighted)
-    total, groups = moments_of(context, data, 37)
+    total, groups = moments_of(context, data, 34)
     exact = cx.decompose(data, context, rank=30, seed=3)
     found = moment_spectrum(total, 30, groups, exact.context_values, exact.input_weights)
     np.testing.assert_allclose(found.eigenvalues, exact.eigenvalues, atol=1e-10)
@@ -96,16 +99,30 @@ def test_grouped_errors_are_those_of_single_rows() -> None:
     data = features(n=2000)
     context = Knn(k=12, reference=100)
     exact = cx.decompose(data, context, rank=10, seed=3)
-    # Rows in random order: groups differ as samples do.
-    order = np.random.default_rng(0).permutation(2000)
     evidence = context.fit(data, 3)
-    P = evidence.rows(0, 2000)[order]
-    groups = [Moments.zero(100, 1 / 12).add(P[i : i + 20], np.ones(20)) for i in range(0, 2000, 20)]
-    total = groups[0]
-    for group in groups[1:]:
-        total = total + group
-    found = moment_spectrum(total, 10, groups)
+    # Rows in an order that means much, by the first coordinate: halves differ as samples do.
+    P = evidence.rows(0, 2000)[np.argsort(data.X[:, 0])]
+    halves = [
+        Moments.zero(100, 1 / 12).add(P[i : i + 20][half], np.ones(half.sum()))
+        for i in range(0, 2000, 20)
+        for half in halves_of(slice(i, i + 20))
+    ]
+    total = functools.reduce(operator.add, halves)
+    assert total.rows == 2000
+    found = moment_spectrum(total, 10, halves)
     np.testing.assert_allclose(found.standard_error[1:], exact.standard_error[1:], rtol=0.35)
+
+
+def test_halves_are_the_same_however_they_are_asked_for() -> None:
+    first, second = halves_of(slice(0, 200_000))
+    np.testing.assert_array_equal(first, ~second)
+    assert abs(second.mean() - 0.5) < 0.005
+    pieces = [halves_of(slice(start, start + 999))[1] for start in range(65_000, 70_000, 999)]
+    together = np.concatenate(pieces)
+    np.testing.assert_array_equal(together, second[65_000 : 65_000 + len(together)])
+    # Pages are drawn apart from each other.
+    assert 0.45 < np.mean(second[:65_536] == second[65_536:131_072]) < 0.55
+    assert [len(half) for half in halves_of(slice(5, 5))] == [0, 0]
 
 
 def test_values_that_nobody_chose_are_left_out() -> None:
@@ -137,3 +154,7 @@ def test_errors() -> None:
         Moments.zero(4) + Moments.zero(4, 0.5)
     with pytest.raises(InputError, match=r"1 context value\(s\); two of each are needed"):
         moment_spectrum(Moments.zero(3).add(np.array([[1.0, 0.0, 0.0]]), np.ones(1)))
+    rows = Moments.zero(2).add(np.eye(2), np.ones(2))
+    message = "the moments of 1 half of a block have no other half; two are needed of each."
+    with pytest.raises(InputError, match=message):
+        moment_spectrum(rows, halves=[rows])

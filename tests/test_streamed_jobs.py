@@ -14,6 +14,7 @@ from contexture import moments, streamed_jobs
 from contexture.contexts import Context, Knn, MaskedKnn, Rbf
 from contexture.contexts.redraw import redrawn
 from contexture.jobs import fit_context
+from contexture.moments import halves_of
 from contexture.score_jobs import Scoring
 from contexture.store import Store, columns, left
 from contexture.store.base import array_of
@@ -34,7 +35,7 @@ from contexture.streamed_jobs import (
     fit_draws,
     score_moments,
 )
-from contexture.task_moments import task_columns
+from contexture.task_moments import sum_of, task_columns
 
 ROWS, KEPT, BLOCK = 210, 6, 50
 
@@ -255,10 +256,18 @@ def test_windows_and_tiles_change_nothing(
         P = redrawn(first, data.X, data.ids, 0, draw).rows(0, rows)
         cross = np.asarray(P.T @ columns)
         for found in (whole, pieces):
-            (sums,) = found.tasks("t", 0, draw)
+            halves = found.tasks("t", 0, draw)
+            assert len(halves) == 2
+            for sums, half in zip(halves, halves_of(slice(0, rows)), strict=True):
+                np.testing.assert_allclose(sums.cross, P[half].T @ columns[half], atol=1e-11)
+                np.testing.assert_array_equal(sums.total, columns[half].sum(axis=0))
+                np.testing.assert_array_equal(sums.square, columns[half].sum(axis=0))
+            sums = sum_of(halves)
             np.testing.assert_allclose(sums.cross, cross, rtol=0, atol=1e-11)
             np.testing.assert_array_equal(sums.total, columns.sum(axis=0))
-            np.testing.assert_array_equal(sums.square, columns.sum(axis=0))
+            np.testing.assert_array_equal(
+                found.masses, [h.sum() for h in halves_of(slice(0, rows))]
+            )
     np.testing.assert_allclose(pieces.marginals(1), whole.marginals(1), atol=1e-11)
     # Where tasks are not wanted, nothing is written of them.
     alone = moments_of(store, features, "alone", context, tasks_wanted=False)

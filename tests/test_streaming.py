@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import contexture as cx
 from contexture.contexts import Context, Knn, MaskedKnn, Rbf
 from contexture.contexts.redraw import redrawn, within
 from contexture.corpus import Target
-from contexture.moments import Moments, unit_of
+from contexture.moments import Moments, halves_of, unit_of
 from contexture.scores import usefulness
 from contexture.streaming import Draw, Task, _pseudo_values, evaluate_draws
 from contexture.task_moments import TaskMoments, task_columns
@@ -34,23 +35,25 @@ def corpus() -> tuple[cx.Features, tuple[Target, ...]]:
     return cx.Features.from_array(X), targets
 
 
-def draws_of(context: Context, number: int = 1, groups: int = 6) -> list[Draw]:
+def draws_of(context: Context, number: int = 1, blocks: int = 6) -> list[Draw]:
     data, targets = corpus()
     first = context.fit(data, 0)
     found = []
     for draw in range(number):
         evidence = redrawn(first, data.X, data.ids, 0, draw)
-        m, step = evidence.shape[1], N // groups
+        m, step = evidence.shape[1], N // blocks
         parts, tasks = [], []
-        for start in range(0, N, step):
-            rows = within(evidence, start, start + step).rows(start, start + step)
-            parts.append(Moments.zero(m, unit_of(evidence)).add(rows, np.ones(step)))
+        for start, half in itertools.product(range(0, N, step), range(2)):
+            chosen = halves_of(slice(start, start + step))[half]
+            rows = within(evidence, start, start + step).rows(start, start + step)[chosen]
+            weights, places = np.ones(chosen.sum()), start + np.flatnonzero(chosen)
+            parts.append(Moments.zero(m, unit_of(evidence)).add(rows, weights))
             tasks.append(
                 [
-                    TaskMoments.of(rows, np.ones(step), task_columns(part, shift))
+                    TaskMoments.of(rows, weights, task_columns(part, shift))
                     for part, shift in (
                         (
-                            Target(t.name, t.kind, t.values[start : start + step], t.levels),
+                            Target(t.name, t.kind, t.values[places], t.levels),
                             1e6 if t.name == "number" else 0.0,
                         )
                         for t in targets

@@ -12,11 +12,12 @@ from contexture.estimators.kernel_lanczos import most_columns, work_of
 from contexture.estimators.kernel_spectrum import GRAM_SIDE
 from contexture.estimators.kernel_strips import STRIP_BYTES
 from contexture.estimators.single_products import TORCH_BYTES, WORTH_LOADING
+from contexture.moments import HALVES
 
 Route: TypeAlias = Literal["exact", "krylov", "distributed", "matrix-free", "moments"]
 
 GROUPS = 24
-"""Blocks of rows of which moments are kept: what is resumed, and what the jackknife leaves out."""
+"""Blocks of rows of which moments are kept: what is resumed, and what the errors come from."""
 
 BLOCK_BYTES = 32 * 2**20
 """Size of a dense temporary of one block of rows; a block has as many rows as fit into it."""
@@ -179,7 +180,7 @@ def _moments(
     extent: Extent, D: int, rank: int, left: bool, draws: int, chunk_rows: int | None, tasks: int
 ) -> Costs:
     n, m = extent.rows, extent.columns
-    # More rows in a block would leave too few groups for the errors over inputs.
+    # More rows in a block would leave too few blocks for the errors over inputs.
     chunk = min(chunk_rows or n, -(-n // GROUPS))
     gram, of_tasks = _FLOAT * m * m, _FLOAT * m * tasks
     each = extent.nonzeros**2 / n if extent.sparse else float(n) * m * m
@@ -189,9 +190,9 @@ def _moments(
         blocks=-(-n // chunk),
         passes=float(passes),
         read_bytes=float(_FLOAT * n * D) * passes,
-        disk_bytes=draws * -(-n // chunk) * (gram + of_tasks),
-        memory_bytes=(draws + 4) * gram
-        + (draws + 2) * of_tasks
+        disk_bytes=draws * -(-n // chunk) * HALVES * (gram + of_tasks),
+        memory_bytes=(HALVES * draws + 4) * gram
+        + (HALVES * draws + 2) * of_tasks
         + 6 * BLOCK_BYTES
         + 3 * _FLOAT * rank * m,
         solver_bytes=0,

@@ -1,7 +1,10 @@
 """Sampling error of a spectrum where rows were only kept as moments of groups.
 
 The sums h_g,i = Σ_{x in g} p(x) ψ_i(x) of whole groups take the place of the influence ψ of single
-rows (`contexture.estimators.influence`): the linearised delete-a-group jackknife.
+rows (`contexture.estimators.influence`). The groups are two halves of every block of rows, and a
+row falls to either by chance: the difference of the halves of a block is Σ_x ε(x) p(x) ψ_i(x) with
+independent signs ε = ±1, and its square has the mean Σ_x p(x)² ψ_i(x)², whatever the order of the
+rows. Sums of whole blocks would differ by what the order means (time, site, a sorted column), too.
 """
 
 from __future__ import annotations
@@ -50,31 +53,30 @@ def group_influence(
     return influence
 
 
-def group_covariance(influences: FloatArray) -> FloatArray:
-    """Covariance of the s_i² over inputs, G/(G−1) Σ_g h_g h_gᵀ, from G groups of rows.
+def covariance_of_halves(differences: FloatArray) -> FloatArray:
+    """Covariance of the s_i² over inputs, Σ_b d_b d_bᵀ, from the halves of B blocks of rows.
 
-    To first order, leaving out group g moves s_i² by −h_g,i G/(G−1); the delete-a-group
-    jackknife (G−1)/G Σ_g of the squares of that is the formula. It assumes that rows are an
-    independent sample dealt to groups at random, or in an order that means nothing, and that
-    groups have about equal mass. Rows in a meaningful order (by time, by site) make groups that
-    differ more than samples do: the error then includes what differs between them.
-
-    A standard error from G groups is itself known to about 1/√(2G − 2) of its size; intervals
-    take the quantiles of Student's t with G − 1 degrees of freedom. The rank is at most G − 1.
+    A standard error from B blocks is itself known to about 1/√(2B) of its size; intervals take the
+    quantiles of Student's t with B degrees of freedom. The rank is at most B.
 
     Parameters
     ----------
-    influences : ndarray of shape (G, k)
-        From `group_influence`, one of at least two groups a row.
+    differences : ndarray of shape (B, k)
+        d_b, a row for each block: `group_influence` of one half less that of the other. The
+        influence is linear in the moments, so it may also be that of their differences.
 
     Returns
     -------
     ndarray of shape (k, k)
+
+    Raises
+    ------
+    InputError
+        If there is no block.
     """
-    if influences.ndim != 2 or len(influences) < 2:
+    if differences.ndim != 2 or not len(differences):
         raise InputError(
-            f"the influences of groups have shape {influences.shape}; one row for each of at "
-            "least two groups is needed."
+            f"the differences of halves have shape {differences.shape}; one row for each of at "
+            "least one block is needed."
         )
-    groups = len(influences)
-    return np.asarray(groups / (groups - 1) * (influences.T @ influences))
+    return np.asarray(differences.T @ differences)

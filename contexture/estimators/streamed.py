@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -16,18 +17,18 @@ from contexture.contexts.base import ConditionalRows
 from contexture.errors import InputError
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, count_ones
-from contexture.estimators.group_influence import group_covariance, group_influence
+from contexture.estimators.group_influence import covariance_of_halves, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
 from contexture.estimators.routes import GROUPS
 from contexture.inputs import FloatArray
-from contexture.moments import Moments, masses, tiles, unit_of
+from contexture.moments import HALVES, Moments, halves_of, masses, tiles, unit_of
 from contexture.spectrum import Spectrum, fix_signs, fix_signs_in_place
 
 
 def moment_spectrum(
     moments: Moments,
     rank: int = 512,
-    groups: Iterable[Moments] = (),
+    halves: Iterable[Moments] = (),
     context_values: npt.NDArray[Any] | None = None,
     input_weights: FloatArray | None = None,
 ) -> Spectrum:
@@ -42,10 +43,11 @@ def moment_spectrum(
     rank : int
         Number of singular values beside the trivial one; at most m − 1, less the values that
         no row chose.
-    groups : iterable of Moments, optional
-        Moments of groups of rows of about equal mass that add up to ``moments``; they give the
-        sampling covariance of the s_i² by the jackknife that leaves one group out, to first
-        order. Taken one at a time; zeros without them.
+    halves : iterable of Moments, optional
+        Moments of the two halves of the first block of rows, of those of the next, and so on; all
+        add up to ``moments``. Rows fall to halves by chance; what their halves differ by gives the
+        sampling covariance of the s_i² (`contexture.estimators.group_influence`). Taken one after
+        the other; zeros without them.
     context_values : ndarray of shape (m,), optional
         Names of the values; 0 .. m-1 by default.
     input_weights : ndarray of shape (n,), optional
@@ -59,7 +61,7 @@ def moment_spectrum(
     Raises
     ------
     InputError
-        If fewer than two context values were chosen by any row.
+        If fewer than two context values were chosen by any row, or a half has no other.
     """
     p = moments.context_weights
     kept = np.flatnonzero(p > 0)
@@ -89,7 +91,7 @@ def moment_spectrum(
         singular_values=np.sqrt(eigenvalues),
         left=np.empty((len(weights), 0)),
         right=right,
-        eigenvalue_covariance=_covariance(groups, moments, kept, eigenvalues, right),
+        eigenvalue_covariance=_covariance(halves, moments, kept, eigenvalues, right),
         input_weights=weights,
         context_weights=p,
         context_values=names[kept],
@@ -107,7 +109,7 @@ def streamed_spectrum(
 ) -> Spectrum:
     """Decompose a context over few values in memory, its rows streaming by.
 
-    Two passes over the rows, for the sum of their moments and for the groups that give the
+    Two passes over the rows, for the sum of their moments and for the halves that give the
     sampling covariance, and a third for the left functions. P is never held; the left functions
     are: 8 bytes for every input and value wanted, as much as P where all are.
 
@@ -123,15 +125,17 @@ def streamed_spectrum(
     edges = np.unique(np.linspace(0, n, GROUPS + 1).astype(int)).tolist()
     weights = evidence.input_weights
 
-    def moments(first: int, last: int) -> Moments:
-        found = Moments.zero(m, unit_of(evidence))
+    def moments(first: int, last: int) -> tuple[Moments, Moments]:
+        one, other = (Moments.zero(m, unit_of(evidence)) for _ in range(HALVES))
         for rows in tiles(first, last, m):
-            found = found.add(evidence.rows(rows.start, rows.stop), masses(weights, rows))
-        return found
+            P, p = evidence.rows(rows.start, rows.stop), masses(weights, rows)
+            chosen, left = halves_of(rows)
+            one, other = one.add(P[chosen], p[chosen]), other.add(P[left], p[left])
+        return one, other
 
-    total = moments(0, n)
-    groups = (moments(*pair) for pair in itertools.pairwise(edges))
-    spectrum = moment_spectrum(total, rank, groups, evidence.context_values, weights)
+    total = operator.add(*moments(0, n))
+    halves = itertools.chain.from_iterable(moments(*pair) for pair in itertools.pairwise(edges))
+    spectrum = moment_spectrum(total, rank, halves, evidence.context_values, weights)
     if not left_functions:
         return spectrum
     kept = np.flatnonzero(total.context_weights > 0)
@@ -170,19 +174,24 @@ def _by_parts(
 
 
 def _covariance(
-    groups: Iterable[Moments],
+    halves: Iterable[Moments],
     total: Moments,
     kept: np.ndarray,
     eigenvalues: FloatArray,
     right: FloatArray,
 ) -> FloatArray:
-    influences = []
-    for group in groups:
+    differences, remaining = [], iter(halves)
+    for one in remaining:
+        other = next(remaining, None)
+        if other is None:
+            raise InputError(
+                "the moments of 1 half of a block have no other half; two are needed of each."
+            )
+        difference = one - other
         # Among all rows, as the sums that the eigenvalues come from.
-        share = group.mass / total.mass
-        gram = group.second_moment()[np.ix_(kept, kept)] * share
-        marginal = group.context_weights[kept] * share
-        influences.append(group_influence(gram, marginal, eigenvalues, right))
-    if len(influences) < 2:
+        gram = difference.second_moment(total.mass)[np.ix_(kept, kept)]
+        marginal = difference.marginal[kept] * (total.unit / total.mass)
+        differences.append(group_influence(gram, marginal, eigenvalues, right))
+    if not differences:
         return np.zeros((len(eigenvalues), len(eigenvalues)))
-    return group_covariance(np.stack(influences))
+    return covariance_of_halves(np.stack(differences))

@@ -27,10 +27,11 @@ def compatibility_of_moments(
     Parameters
     ----------
     parts : sequence of TaskMoments
-        Of groups of rows. They are gone through twice for each panel of functions, one at a time,
-        so they may be read when they are asked for.
+        Of groups of rows: the two halves of the first block, those of the next, and so on (see
+        `contexture.estimators.group_influence`). They are gone through twice for each panel of
+        functions, one at a time, so they may be read when they are asked for.
     masses : ndarray of shape (G,)
-        Σ p(x) of each group.
+        Σ p(x) of each group; G is even.
     marginals : ndarray of shape (G, m)
         Σ p(x) P(·|x) of each group. Context values that no row chose are left out.
     spectrum : Spectrum
@@ -39,8 +40,9 @@ def compatibility_of_moments(
     Returns
     -------
     Compatibilities
-        Of all functions of the task pooled, and of each. The standard errors are those of the
-        jackknife that leaves one group out: 0 if there is only one group.
+        Of all functions of the task pooled, and of each. The standard errors are the root of
+        Σ_b (d_b − d_b')² over blocks, d being what leaving out a half changes: to first order, the
+        sum of the influences of its rows.
     """
     mass, marginal = float(masses.sum()), marginals.sum(axis=0)
     kept = np.flatnonzero(marginal > 0)
@@ -60,15 +62,18 @@ def compatibility_of_moments(
             u = inner_products(spectrum.right, adjoint)
             energies[:, panel] = u**2 / spectrum.eigenvalues[:functions, None]
         squares[0, panel] = _squared(adjoint, marginal / mass)
-        for group in range(groups if groups > 1 else 0):
+        for group in range(groups):
             rest = total - parts[group].restricted(kept, panel)
             left = mass - float(masses[group])
             adjoint, norms[1 + group, panel] = rest.adjoint(left)
             squares[1 + group, panel] = _squared(adjoint, (marginal - marginals[group]) / left)
 
     def of(chosen: slice) -> Compatibility:
-        return _jackknifed(
-            squares[:, chosen].sum(axis=1), norms[:, chosen].sum(axis=1), energies[:, chosen]
+        return _with_error(
+            squares[:, chosen].sum(axis=1),
+            norms[:, chosen].sum(axis=1),
+            energies[:, chosen],
+            masses / mass,
         )
 
     return Compatibilities(of(slice(None)), tuple(of(slice(c, c + 1)) for c in range(q)))
@@ -84,14 +89,16 @@ def _squared(adjoint: FloatArray, p: FloatArray) -> FloatArray:
     return found
 
 
-def _jackknifed(squares: FloatArray, norms: FloatArray, energies: FloatArray) -> Compatibility:
-    """ρ over all rows, and its error from the ρ without each group, which follow."""
+def _with_error(
+    squares: FloatArray, norms: FloatArray, energies: FloatArray, shares: FloatArray
+) -> Compatibility:
+    """ρ over all rows, and its error from the ρ without each half of a block, which follow."""
     if norms[0] <= 0.0:
         return Compatibility(float("nan"), float("nan"), np.full(len(energies), np.nan))
     ratios = np.zeros(len(norms))
     np.divide(squares, norms, out=ratios, where=norms > 0)
     values = np.sqrt(np.minimum(1.0, ratios))
-    without, groups, error = values[1:], len(values) - 1, 0.0
-    if groups > 1:
-        error = float(np.sqrt((groups - 1) / groups * np.sum((without - without.mean()) ** 2)))
+    # Without rows of the share w, what is left weighs 1/(1 − w) times as much.
+    changes = (values[0] - values[1:]) * (1.0 - shares)
+    error = float(np.sqrt(np.sum((changes[0::2] - changes[1::2]) ** 2)))
     return Compatibility(float(values[0]), error, energies.sum(axis=1) / norms[0])

@@ -1,11 +1,12 @@
-"""Moments of a context in the store: one group of rows a block, with a ledger for each purpose.
+"""Moments of a context in the store: two halves of every block of rows, drawn by chance.
 
-A block is one chunk of each array and its entry in the ledger ``done`` is set last, as with the
-rows of an operator. Nothing here grows with the number of rows.
+A half of a block is one chunk of each array. There is a ledger for each purpose, ``done``, in which
+a block is entered last, as with the rows of an operator. Nothing grows with the number of rows.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,8 +17,9 @@ import zarr
 from contexture.contexts.base import ConditionalRows
 from contexture.corpus import Target
 from contexture.errors import StoreError
+from contexture.inputs import FloatArray
 from contexture.lazy import LazyBlocks
-from contexture.moments import Moments, unit_of
+from contexture.moments import HALVES, Moments, unit_of
 from contexture.store.base import Store, array_of, attributes_of
 from contexture.store.ledger import require_written
 from contexture.store.naming import as_labels, plain
@@ -49,14 +51,15 @@ def prepare_moments(
         names = np.stack([as_labels(each.context_values) for each in evidence])
         store.write(path, xr.Dataset({"context_value": (("draw", "column"), names)}), mode="a")
         for name, shape, dimensions in (
-            ("gram", (draws, blocks, m, m), ("draw", "block", "row", "column")),
-            ("marginal", (draws, blocks, m), ("draw", "block", "column")),
+            ("gram", (draws, blocks, HALVES, m, m), ("draw", "block", "half", "row", "column")),
+            ("marginal", (draws, blocks, HALVES, m), ("draw", "block", "half", "column")),
         ):
-            chunks = (1, 1, *shape[2:])
+            chunks = (1, 1, 1, *shape[3:])
             group.create_array(
                 name, shape=shape, chunks=chunks, dtype="float64", dimension_names=dimensions
             )
-        _vectors(group, blocks, {"mass": "float64", "count": "int64", "done": "int8"})
+        _vectors(group, (blocks, HALVES), {"mass": "float64", "count": "int64"})
+        _vectors(group, (blocks,), {"done": "int8"})
         group.attrs.update(
             {
                 "rows": n,
@@ -98,20 +101,20 @@ def prepare_tasks(
             q = count_functions(target) + 1
             group.create_array(
                 f"cross {number}",
-                shape=(draws, blocks, m, q),
-                chunks=(1, 1, m, q),
+                shape=(draws, blocks, HALVES, m, q),
+                chunks=(1, 1, 1, m, q),
                 dtype="float64",
-                dimension_names=("draw", "block", "column", f"function {number}"),
+                dimension_names=("draw", "block", "half", "column", f"function {number}"),
             )
             for name in ("total", "square"):
                 group.create_array(
                     f"{name} {number}",
-                    shape=(blocks, q),
-                    chunks=(1, q),
+                    shape=(blocks, HALVES, q),
+                    chunks=(1, HALVES, q),
                     dtype="float64",
-                    dimension_names=("block", f"function {number}"),
+                    dimension_names=("block", "half", f"function {number}"),
                 )
-        _vectors(group, blocks, {"done": "int8"})
+        _vectors(group, (blocks,), {"done": "int8"})
         group.attrs.update({"shifts": list(map(float, shifts)), "prepared": True})
 
     return _prepared(store, f"operators/{key}/tasks-{tasks_key}", lay_out)
@@ -123,10 +126,14 @@ def stored_shifts(store: Store, key: str, tasks_key: str) -> list[float] | None:
     return [float(shift) for shift in found["shifts"]] if found.get("prepared") else None
 
 
-def _vectors(group: zarr.Group, blocks: int, kinds: dict[str, str]) -> None:
+def _vectors(group: zarr.Group, shape: tuple[int, ...], kinds: dict[str, str]) -> None:
     for name, kind in kinds.items():
         group.create_array(
-            name, shape=(blocks,), chunks=(1,), dtype=kind, dimension_names=("block",)
+            name,
+            shape=shape,
+            chunks=(1, *shape[1:]),
+            dtype=kind,
+            dimension_names=("block", "half")[: len(shape)],
         )
 
 
@@ -146,29 +153,35 @@ def _prepared(store: Store, path: str, lay_out: Any) -> list[int]:
         return np.flatnonzero(np.asarray(array_of(group, "done")[:]) == 0).tolist()
 
 
-def write_moments(store: Store, key: str, block: int, found: Sequence[Moments]) -> None:
-    """Write the moments of one block of rows, one for each draw, and enter it as done."""
+def write_moments(store: Store, key: str, block: int, found: Sequence[Sequence[Moments]]) -> None:
+    """Write the moments of a block of rows, ``found[draw][half]``, and enter it as done."""
     with storage_errors(store.url):
         group = _open(store, f"operators/{key}")
-        for draw, each in enumerate(found):
-            array_of(group, "gram")[draw, block] = each.gram
-            array_of(group, "marginal")[draw, block] = each.marginal
-        array_of(group, "mass")[block] = found[0].mass
-        array_of(group, "count")[block] = found[0].rows
+        for draw, halves in enumerate(found):
+            for half, each in enumerate(halves):
+                array_of(group, "gram")[draw, block, half] = each.gram
+                array_of(group, "marginal")[draw, block, half] = each.marginal
+        array_of(group, "mass")[block] = [each.mass for each in found[0]]
+        array_of(group, "count")[block] = [each.rows for each in found[0]]
         array_of(group, "done")[block] = 1
 
 
 def write_task_moments(
-    store: Store, key: str, tasks_key: str, block: int, found: Sequence[Sequence[TaskMoments]]
+    store: Store,
+    key: str,
+    tasks_key: str,
+    block: int,
+    found: Sequence[Sequence[Sequence[TaskMoments]]],
 ) -> None:
-    """Write the moments of the targets over one block: ``found[draw][target]``."""
+    """Write the moments of the targets over one block: ``found[draw][half][target]``."""
     with storage_errors(store.url):
         group = _open(store, f"operators/{key}/tasks-{tasks_key}")
-        for draw, targets in enumerate(found):
-            for number, each in enumerate(targets):
-                array_of(group, f"cross {number}")[draw, block] = each.cross
-                array_of(group, f"total {number}")[block] = each.total
-                array_of(group, f"square {number}")[block] = each.square
+        for draw, halves in enumerate(found):
+            for half, targets in enumerate(halves):
+                for number, each in enumerate(targets):
+                    array_of(group, f"cross {number}")[draw, block, half] = each.cross
+                    array_of(group, f"total {number}")[block, half] = each.total
+                    array_of(group, f"square {number}")[block, half] = each.square
         array_of(group, "done")[block] = 1
 
 
@@ -207,26 +220,33 @@ class StoredMoments:
         self.unit = float(attributes["unit"])
         self.details = dict(attributes["details"])
         self.blocks = len(done)
-        self.masses = np.asarray(array_of(group, "mass")[:])
+        self._counts, self._masses = (
+            np.asarray(array_of(group, name)[:]).reshape(-1, HALVES) for name in ("count", "mass")
+        )
 
     def context_values(self, draw: int) -> np.ndarray[Any, Any]:
         """Names of the references of a draw, shape (m,)."""
         return np.asarray(self._store.read(f"operators/{self._key}")["context_value"][draw])
 
-    def groups(self, draw: int) -> Iterator[Moments]:
-        """Moments of the blocks of a draw, one after the other.
+    @property
+    def masses(self) -> FloatArray:
+        """Σ p(x) of the halves of the blocks, one after the other, shape (2 × blocks,)."""
+        return self._masses.ravel()
+
+    def halves(self, draw: int) -> Iterator[Moments]:
+        """Moments of the two halves of the first block of a draw, of those of the next, and so on.
 
         Raises
         ------
         StoreError
             If they were removed since they were opened.
         """
-        for block in range(self.blocks):
+        for block, half in itertools.product(range(self.blocks), range(HALVES)):
             found = Moments(
-                int(np.asarray(array_of(self._group, "count")[block])),
-                float(self.masses[block]),
-                np.asarray(array_of(self._group, "marginal")[draw, block]),
-                np.asarray(array_of(self._group, "gram")[draw, block]),
+                int(self._counts[block, half]),
+                float(self._masses[block, half]),
+                np.asarray(array_of(self._group, "marginal")[draw, block, half]),
+                np.asarray(array_of(self._group, "gram")[draw, block, half]),
                 self.unit,
             )
             require_written(self._group, block)
@@ -234,24 +254,25 @@ class StoredMoments:
 
     def total(self, draw: int) -> Moments:
         """Moments of all rows; blocks are added in order, whoever computed which when."""
-        groups = self.groups(draw)
-        total = next(groups)
-        for each in groups:
+        halves = self.halves(draw)
+        total = next(halves)
+        for each in halves:
             total = total + each
         return total
 
     def marginals(self, draw: int) -> np.ndarray[Any, Any]:
-        """Σ p(x) P(·|x) of each block, shape (blocks, m)."""
-        return np.asarray(array_of(self._group, "marginal")[draw]) * self.unit
+        """Σ p(x) P(·|x) of each half, as `masses`, shape (2 × blocks, m)."""
+        found = np.asarray(array_of(self._group, "marginal")[draw]) * self.unit
+        return found.reshape(-1, found.shape[-1])
 
     def tasks(self, tasks_key: str, target: int, draw: int) -> Sequence[TaskMoments]:
-        """Moments of a target, one a block; each is read whenever it is asked for."""
+        """Moments of a target, as `halves`; each is read whenever it is asked for."""
         group = _open(self._store, f"operators/{self._key}/tasks-{tasks_key}")
         return _TaskBlocks(group, target, draw)
 
 
 class _TaskBlocks(LazyBlocks[TaskMoments]):
-    """Moments of a target: all blocks at once would be large where it has many classes."""
+    """Moments of a target: all halves at once would be large where it has many classes."""
 
     def __init__(self, group: zarr.Group, target: int, draw: int) -> None:
         self._group, self._cross, self._draw = group, array_of(group, f"cross {target}"), draw
@@ -259,10 +280,11 @@ class _TaskBlocks(LazyBlocks[TaskMoments]):
         self._square = np.asarray(array_of(group, f"square {target}")[:])
 
     def __len__(self) -> int:
-        return len(self._total)
+        return len(self._total) * HALVES
 
     def block(self, number: int) -> TaskMoments:
-        """Read the moments of one block."""
-        cross = np.asarray(self._cross[self._draw, number])
-        require_written(self._group, number)
-        return TaskMoments(cross, self._total[number], self._square[number])
+        """Read the moments of one half of a block."""
+        block, half = divmod(number, HALVES)
+        cross = np.asarray(self._cross[self._draw, block, half])
+        require_written(self._group, block)
+        return TaskMoments(cross, self._total[block, half], self._square[block, half])

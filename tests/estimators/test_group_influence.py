@@ -5,7 +5,7 @@ import pytest
 
 from contexture import ExpectationOperator, decompose_operator
 from contexture.errors import InputError
-from contexture.estimators.group_influence import group_covariance, group_influence
+from contexture.estimators.group_influence import covariance_of_halves, group_influence
 from tests.estimators.twins import covariance, eigenvalue_influence
 
 
@@ -28,13 +28,35 @@ def test_groups_of_one_row_are_rows() -> None:
     operator = some_operator()
     spectrum = decompose_operator(operator)
     values, right = spectrum.eigenvalues, spectrum.right
-    n = operator.shape[0]
-    single = moments(operator, [np.array([i]) for i in range(n)])
+    single = moments(operator, [np.array([i]) for i in range(operator.shape[0])])
     found = np.array([group_influence(B, C, values, right) for B, C in single])
     expected = eigenvalue_influence(operator, values, right) * operator.input_weights[:, None]
     np.testing.assert_allclose(found, expected, atol=1e-12)
     by_rows = covariance(eigenvalue_influence(operator, values, right), operator.input_weights)
-    np.testing.assert_allclose(group_covariance(found), n / (n - 1) * by_rows, atol=1e-12)
+    # A row is in one half of its block, and nothing in the other; it does not matter in which.
+    signs = np.random.default_rng(3).choice([-1, 1], (len(found), 1))
+    np.testing.assert_allclose(covariance_of_halves(signs * found), by_rows, atol=1e-12)
+
+
+def test_the_order_of_rows_does_not_matter() -> None:
+    """On average over how rows fall to halves; sums of whole blocks would be off by far."""
+    operator = some_operator(600)
+    spectrum = decompose_operator(operator, 3)
+    single = eigenvalue_influence(operator, spectrum.eigenvalues, spectrum.right)
+    ordered = single[np.argsort(single[:, 0])] / 600  # rows in an order that means much
+    expected, rng = ordered.T @ ordered, np.random.default_rng(4)
+    blocks = np.arange(600) // 25
+    totals = [np.bincount(blocks, ordered[:, 0])]
+    assert np.sum(np.square(totals)) > 5 * expected[0, 0]
+    found = np.zeros((3, 3))
+    for _ in range(400):
+        signed = rng.choice([-1, 1], (600, 1)) * ordered
+        halves = np.stack([np.bincount(blocks, column) for column in signed.T], axis=1)
+        found += covariance_of_halves(halves) / 400
+    scale = np.sqrt(np.diag(expected))
+    np.testing.assert_allclose(
+        found / np.outer(scale, scale), expected / np.outer(scale, scale), atol=0.08
+    )
 
 
 def test_groups_add_up_to_nothing() -> None:
@@ -44,7 +66,12 @@ def test_groups_add_up_to_nothing() -> None:
     groups = np.array_split(np.random.default_rng(1).permutation(90), 6)
     found = np.array([group_influence(*g, values, right) for g in moments(operator, groups)])
     np.testing.assert_allclose(found.sum(axis=0), 0, atol=1e-12)
-    assert np.linalg.matrix_rank(group_covariance(found), tol=1e-12) <= 5
+    halves = found[0::2] - found[1::2]
+    assert np.linalg.matrix_rank(covariance_of_halves(halves), tol=1e-12) == 3
+    # The influence of a difference is the difference of the influences.
+    (B, C), (other, marginal), *_ = moments(operator, groups)
+    difference = group_influence(B - other, C - marginal, values, right)
+    np.testing.assert_allclose(difference, halves[0], atol=1e-14)
     few = np.array([group_influence(*g, values, right[:, :4]) for g in moments(operator, groups)])
     np.testing.assert_allclose(few[:, :4], found[:, :4], atol=1e-14)
     assert not few[:, 4:].any()
@@ -79,8 +106,8 @@ def test_messages() -> None:
     with pytest.raises(InputError, match=message):
         group_influence(np.eye(29), np.ones(30), np.ones(3), np.ones((30, 3)))
     message = (
-        r"the influences of groups have shape \(1, 3\); one row for each of at least two groups "
+        r"the differences of halves have shape \(0, 3\); one row for each of at least one block "
         "is needed."
     )
     with pytest.raises(InputError, match=message):
-        group_covariance(np.ones((1, 3)))
+        covariance_of_halves(np.ones((0, 3)))

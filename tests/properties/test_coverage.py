@@ -17,17 +17,17 @@ from contexture.contexts import Context, Knn, Rbf
 from contexture.contexts.rbf import kernel_rows
 from contexture.contexts.redraw import redrawn
 from contexture.estimators.draws import combine_draws
-from contexture.estimators.group_influence import group_covariance, group_influence
+from contexture.estimators.group_influence import covariance_of_halves, group_influence
 from contexture.estimators.influence import covariance_of
 from contexture.estimators.options import DRAWS
 from contexture.evaluation import Evaluation
-from contexture.moments import Moments, unit_of
+from contexture.moments import Moments, halves_of, unit_of
 from contexture.scores import usefulness
 from contexture.streaming import Draw, evaluate_draws
 
 REPETITIONS = 200
 N = 300
-GROUPS = 20
+BLOCKS = 20
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -59,23 +59,26 @@ def replicated(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     P, law = finite_law(request.param)
     true = scores_of(decompose_operator(ExpectationOperator.from_conditional(P, law)))
     rng = np.random.default_rng(21)
-    values, errors, grouped = [], [], []
+    values, errors, halved = [], [], []
     for _ in range(REPETITIONS):
         rows = P[rng.choice(60, N, p=law)]
         given = ExpectationOperator.from_conditional(rows)
         spectrum = decompose_operator(given)
         squares, right = spectrum.eigenvalues, spectrum.right
         by_rows = covariance_of(given, squares, right)
-        by_groups = group_covariance(
+        by_halves = covariance_of_halves(
             np.array(
                 [
-                    group_influence(part.T @ part / N, part.sum(axis=0) / N, squares, right)
-                    for part in np.split(rows, GROUPS)
+                    group_influence(signs * part.T @ part / N, signs @ part / N, squares, right)
+                    for part, signs in (
+                        (part, rng.choice([-1, 1], len(part)))
+                        for part in np.split(rows[np.argsort(rows[:, 0])], BLOCKS)
+                    )
                 ]
             )
         )
         values.append(scores_of(spectrum))
-        for kept, covariance in ((errors, by_rows), (grouped, by_groups)):
+        for kept, covariance in ((errors, by_rows), (halved, by_halves)):
             replaced = Spectrum(**{**vars(spectrum), "eigenvalue_covariance": covariance})
             of_squares = np.sqrt(np.diag(covariance)[:2])
             kept.append(np.append(of_squares, usefulness(replaced).standard_error))
@@ -83,13 +86,13 @@ def replicated(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
         "true": true,
         "values": np.array(values),
         "rows": np.array(errors),
-        "groups": np.array(grouped),
+        "halves": np.array(halved),
     }
 
 
-@pytest.mark.parametrize("form", ["rows", "groups"])
+@pytest.mark.parametrize("form", ["rows", "halves"])
 def test_over_inputs(replicated: dict[str, np.ndarray], form: str) -> None:
-    quantile = 1.96 if form == "rows" else stats.t.ppf(0.975, GROUPS - 1)
+    quantile = 1.96 if form == "rows" else stats.t.ppf(0.975, BLOCKS)
     off = np.abs(replicated["values"] - replicated["true"])
     covered = (off <= quantile * replicated[form]).mean(axis=0)
 
@@ -98,7 +101,7 @@ def test_over_inputs(replicated: dict[str, np.ndarray], form: str) -> None:
 
 
 def test_the_two_forms_agree(replicated: dict[str, np.ndarray]) -> None:
-    ratio = replicated["groups"].mean(axis=0) / replicated["rows"].mean(axis=0)
+    ratio = replicated["halves"].mean(axis=0) / replicated["rows"].mean(axis=0)
     np.testing.assert_allclose(ratio, 1, atol=0.05)
 
 
@@ -140,7 +143,7 @@ def test_over_inputs_and_references() -> None:
 
 
 def reported(X: np.ndarray, context: Context) -> Evaluation:
-    """What an audit says by moments: three draws of the references, 24 groups of rows."""
+    """What an audit says by moments: three draws of the references, 24 blocks of rows."""
     data = Features.from_array(X)
     first, edges = context.fit(data, 0), np.linspace(0, len(X), 25).astype(int)
     draws = []
@@ -148,9 +151,10 @@ def reported(X: np.ndarray, context: Context) -> Evaluation:
         evidence = redrawn(first, data.X, data.ids, 0, draw)
         parts = [
             Moments.zero(evidence.shape[1], unit_of(evidence)).add(
-                evidence.rows(start, stop), np.ones(stop - start)
+                evidence.rows(start, stop)[half], np.ones(half.sum())
             )
             for start, stop in itertools.pairwise(edges)
+            for half in halves_of(slice(start, stop))
         ]
         draws.append(
             Draw(

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
 import pytest
 
+import contexture as cx
 from contexture.corpus import Target
+from contexture.moments import halves_of
 from contexture.scores import streamed
+from contexture.scores.compatibility import compatibility_of_classes
 from contexture.scores.panels import Compatibility
 from contexture.scores.streamed import compatibility_of_moments
 from contexture.spectrum import Spectrum
@@ -76,15 +79,15 @@ def by_definition(sums: Sums, functions: list[int]) -> Compatibility:
 
     everything = list(range(len(sums.parts)))
     square, norm, adjoint = square_and_norm(everything)
-    without = []
+    changes = []
     for left_out in everything:
         one, other, _ = square_and_norm([g for g in everything if g != left_out])
-        without.append(np.sqrt(one / other))
-    spread = np.sum((np.array(without) - np.mean(without)) ** 2)
-    G = len(everything)
+        share = sums.masses[left_out] / sums.masses.sum()
+        changes.append((np.sqrt(square / norm) - np.sqrt(one / other)) * (1 - share))
+    spread = sum((changes[g] - changes[g + 1]) ** 2 for g in everything[::2])
     u = sums.spectrum.right.T @ np.delete(adjoint, 2, axis=0)
     energy = (u**2).sum(axis=1) / sums.spectrum.eigenvalues[:FUNCTIONS] / norm
-    return Compatibility(np.sqrt(square / norm), np.sqrt((G - 1) / G * spread), energy)
+    return Compatibility(np.sqrt(square / norm), np.sqrt(spread), energy)
 
 
 @pytest.mark.parametrize("columns", [1, 3, LEVELS])
@@ -103,19 +106,30 @@ def test_panels_change_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) ->
     assert np.isnan([nobody.value, nobody.standard_error, *nobody.energy]).all()
 
 
-def test_one_group_has_no_error() -> None:
-    sums = some_sums(groups=1)
-    found = compatibility_of_moments(sums.parts, sums.masses, sums.marginals, sums.spectrum)
-    assert (found.pooled.standard_error, found.each[0].standard_error) == (0.0, 0.0)
-    assert found.pooled.value == pytest.approx(by_definition_of_one(sums), rel=1e-11)
-
-
-def by_definition_of_one(sums: Sums) -> float:
-    (part,), p, mass = sums.parts, sums.marginals[0], sums.masses[0]
-    mean = part.total[:-1] / part.total[-1]
-    adjoint = np.delete(part.cross[:, :-1] - part.cross[:, -1:] * mean, 2, axis=0)
-    square = np.sum(adjoint**2 / np.delete(p, 2)[:, None]) / mass
-    return float(np.sqrt(square / (np.sum(part.square[:-1] - mean**2 * part.total[-1]) / mass)))
+def test_the_error_is_that_of_the_rows_in_any_order() -> None:
+    """Rows sorted by their class; what their sums differ by from block to block is no error."""
+    rng, rows, blocks = np.random.default_rng(1), 6000, 120
+    P = rng.dirichlet(np.full(M, 0.3), size=rows)
+    codes = np.sort(P.argmax(axis=1) * LEVELS // M)
+    P = P[np.argsort(P.argmax(axis=1) * LEVELS // M, kind="stable")]
+    target = Target("t", "class", codes, tuple(map(str, range(LEVELS))))
+    operator = cx.ExpectationOperator.from_conditional(P)
+    spectrum = cx.decompose_operator(operator)
+    expected = compatibility_of_classes(operator, codes, LEVELS, spectrum)
+    cuts = [slice(start, start + rows // blocks) for start in range(0, rows, rows // blocks)]
+    halves = [cut.start + np.flatnonzero(h) for cut in cuts for h in halves_of(cut)]
+    parts = [
+        TaskMoments.of(P[h], np.ones(len(h)), task_columns(replace(target, values=codes[h])))
+        for h in halves
+    ]
+    masses = np.array([float(len(h)) for h in halves])
+    marginals = np.stack([P[h].sum(axis=0) for h in halves])
+    found = compatibility_of_moments(parts, masses, marginals, spectrum)
+    for one, other in zip(
+        [found.pooled, *found.each], [expected.pooled, *expected.each], strict=True
+    ):
+        assert one.value == pytest.approx(other.value, rel=1e-10)
+        assert one.standard_error == pytest.approx(other.standard_error, rel=0.3)
 
 
 class Once:

@@ -10,7 +10,7 @@ import pytest
 
 from contexture.contexts import Features, Knn
 from contexture.errors import StoreError
-from contexture.moments import Moments
+from contexture.moments import Moments, halves_of
 from contexture.store import Store
 from contexture.store.moments import StoredMoments, prepare_moments, write_moments
 from contexture.store.operators import prepare_operator, read_operator, write_block
@@ -62,7 +62,8 @@ def test_moments_that_another_run_removed_meanwhile_are_no_zeros(store: Store) -
         for block in prepare_moments(store, "m", evidence, 20):
             rows = slice(20 * block, min(20 * block + 20, 33))
             P, p = evidence[0].rows(rows.start, rows.stop), weights[rows]
-            write_moments(store, "m", block, [Moments.zero(20).add(P, p)])
+            halves = [Moments.zero(20).add(P[half], p[half]) for half in halves_of(rows)]
+            write_moments(store, "m", block, [halves])
 
     written()
     found = StoredMoments(store, "m")
