@@ -27,8 +27,12 @@ TILE_BYTES = 32 * 2**20
 HALVES = 2
 """Moments are kept of two halves of every block of rows: their difference gives the errors."""
 
-_PAGE = 2**16
-"""Rows whose halves are drawn together."""
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIXING = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
+"""Constants of SplitMix64."""
 
 
 @dataclass(frozen=True)
@@ -193,15 +197,15 @@ def masses(weights: FloatArray, rows: slice) -> FloatArray:
 def halves_of(rows: slice) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which of some rows belong to the first half, and which to the second.
 
-    By chance, a row by itself, and the same in every run, whatever is asked for at a time.
+    By a hash of the number of the row (SplitMix64: Steele, Lea and Flood 2014), so that nothing of
+    the order of rows is in it, and it is the same for ever: moments of the targets may be added to
+    those of the context by a later run, with another seed.
     """
-    first = rows.start // _PAGE
-    pages = [
-        np.random.default_rng([0x68616C66, page]).integers(0, 2, _PAGE, dtype=np.int8)
-        for page in range(first, -(-rows.stop // _PAGE))
-    ]
-    drawn = np.concatenate([np.empty(0, np.int8), *pages]) > 0
-    second = drawn[rows.start - first * _PAGE : rows.stop - first * _PAGE]
+    mixed = np.arange(rows.start + 1, rows.stop + 1, dtype=np.uint64) * _STEP
+    for shift, factor in _MIXING:
+        mixed ^= mixed >> shift
+        mixed *= factor
+    second = (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(63) > 0
     return ~second, second
 
 

@@ -16,7 +16,7 @@ from contexture.moments import HALVES
 
 Route: TypeAlias = Literal["exact", "krylov", "distributed", "matrix-free", "moments"]
 
-GROUPS = 24
+MOMENT_BLOCKS = 24
 """Blocks of rows of which moments are kept: what is resumed, and what the errors come from."""
 
 BLOCK_BYTES = 32 * 2**20
@@ -181,7 +181,7 @@ def _moments(
 ) -> Costs:
     n, m = extent.rows, extent.columns
     # More rows in a block would leave too few blocks for the errors over inputs.
-    chunk = min(chunk_rows or n, -(-n // GROUPS))
+    chunk = min(chunk_rows or n, -(-n // MOMENT_BLOCKS))
     gram, of_tasks = _FLOAT * m * m, _FLOAT * m * tasks
     each = extent.nonzeros**2 / n if extent.sparse else float(n) * m * m
     passes = 2 if left else 1
@@ -191,7 +191,7 @@ def _moments(
         passes=float(passes),
         read_bytes=float(_FLOAT * n * D) * passes,
         disk_bytes=draws * -(-n // chunk) * HALVES * (gram + of_tasks),
-        memory_bytes=(HALVES * draws + 4) * gram
+        memory_bytes=(HALVES * draws + 6) * gram
         + (HALVES * draws + 2) * of_tasks
         + 6 * BLOCK_BYTES
         + 3 * _FLOAT * rank * m,

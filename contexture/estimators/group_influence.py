@@ -5,6 +5,8 @@ rows (`contexture.estimators.influence`). The groups are two halves of every blo
 row falls to either by chance: the difference of the halves of a block is Σ_x ε(x) p(x) ψ_i(x) with
 independent signs ε = ±1, and its square has the mean Σ_x p(x)² ψ_i(x)², whatever the order of the
 rows. Sums of whole blocks would differ by what the order means (time, site, a sorted column), too.
+Rows are taken for an independent sample, as everywhere here: of several rows of one subject, or of
+a time series, the true error is larger.
 """
 
 from __future__ import annotations

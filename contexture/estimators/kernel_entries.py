@@ -22,7 +22,7 @@ from contexture.estimators.kernel_marginals import KernelMarginals, marginal_sum
 from contexture.estimators.kernel_strips import STRIP_BYTES, Progress, cached_rows, strip_rows
 from contexture.inputs import FloatArray, Floats
 
-_OFF = 8.0
+_OFF = 12.0
 """Roundings of ‖x‖²/2 that end up in an s_i²: of L, of the constants, and both factors of G."""
 
 

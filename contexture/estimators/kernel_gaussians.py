@@ -2,7 +2,7 @@
 
 Numba's own vectors may be half as long as those that there are (LLVM prefers them on some
 processors), so vectors are asked for here. What is compiled is kept by Numba for as long as this
-file stays as it is.
+file stays as it is, whatever becomes of the constants that come from others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from contexture.estimators.intrinsics import CACHE_LINE
 from contexture.estimators.kernel_exponentials import LOG2_E, SMALLEST_EXPONENT
 
 LANES = CACHE_LINE // 4
-"""Numbers of a vector in float32; twice those in float64."""
+"""Numbers of a vector in float32; a vector in float64 has half as many."""
 
 ROWS = 8 if binding.get_host_cpu_features().get("avx512f") else 4
 """Rows at a time: their sums take half of the registers, or less."""
@@ -48,8 +48,8 @@ class _Powers:
         Bits below those of the exponent.
     bias : int
         What is added to the exponent.
-    lowest : float
-        Smaller x give ``least``.
+    lowest, highest : float
+        Smaller x give ``least``; larger ones are taken for ``highest``.
     least : float or None
         None: 2 to ``lowest``.
     """
@@ -60,6 +60,7 @@ class _Powers:
     fraction: int
     bias: int
     lowest: float
+    highest: float
     least: float | None
 
 
@@ -72,8 +73,8 @@ _SHORT = _INTERPOLATED.convert(kind=np.polynomial.Polynomial).coef.astype(np.flo
 
 _LOWEST = float(np.float32(SMALLEST_EXPONENT * LOG2_E))
 
-_SINGLE = _Powers(ir.FloatType(), _NUMBER, _SHORT, 23, 127, _LOWEST, None)
-_DOUBLE = _Powers(ir.DoubleType(), _WHOLE, _TAYLOR, 52, 1023, -1020.0, 0.0)
+_SINGLE = _Powers(ir.FloatType(), _NUMBER, _SHORT, 23, 127, _LOWEST, 0.0, None)
+_DOUBLE = _Powers(ir.DoubleType(), _WHOLE, _TAYLOR, 52, 1023, -1020.0, 1020.0, 0.0)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -104,7 +105,7 @@ def gaussians(X: Any, A: Any, result: Any) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def powers_of_two(X: Any, A: Any, result: Any) -> None:
-    """Write 2^(x · a) to ``result``, in float64; 0 for exponents below -1020.
+    """Write 2^(x · a) to ``result``, in float64; 0 for exponents below -1020, 2^1020 above 1020.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def powers_of_two(X: Any, A: Any, result: Any) -> None:
     A : ndarray of shape (d, c)
         Float64, C-ordered; at least `LANES` columns.
     result : ndarray of shape (r, c)
-        Float64, C-ordered. No exponent may be above 1020.
+        Float64, C-ordered.
     """
     height, width = result.shape
     if height < ROWS or width < LANES:
@@ -185,6 +186,7 @@ def _emit_powers(builder: Any, x: Any, kind: _Powers) -> Any:
 
     low = builder.fcmp_ordered("<", x, all_of(kind.lowest))  # false of what is no number
     x = builder.select(low, all_of(kind.lowest), x)
+    x = builder.select(builder.fcmp_ordered(">", x, all_of(kind.highest)), all_of(kind.highest), x)
     form = ir.FunctionType(vector, [vector])
     name = f"llvm.rint.v{lanes}f{kind.bits.width}"
     nearest = builder.call(cgutils.get_or_insert_function(builder.module, form, name), [x])

@@ -50,11 +50,8 @@ def expected_columns(count: int) -> int:
 
 
 def most_columns(count: int, block: int = BLOCK) -> int:
-    """Columns that a basis has before it is cut down, where there is memory.
-
-    Few values take more columns for each: a block has its width whatever is wanted.
-    """
-    return 4 * max(count, 2 * block) + 2 * block
+    """Columns that a basis has before it is cut down, where there is memory."""
+    return 4 * count + 2 * block
 
 
 def work_of(count: int, shape: tuple[int, int]) -> float:
@@ -189,10 +186,11 @@ class _Lanczos:
         """How many blocks to grow until the bound may have come down to the tolerance."""
         if error <= _NEARLY * self.tolerance:
             return 1
-        if not error < before < np.inf:
+        rate = np.log(before / error) if error < before < np.inf else 0.0
+        if rate <= 0:
             return 2
         # It falls geometrically at least.
-        steps = np.log(error / self.tolerance) / np.log(before / error)
+        steps = np.log(error / self.tolerance) / rate
         return 4 if steps > 8 else 2 if steps > 2 else 1
 
     def report(self, error: float) -> None:

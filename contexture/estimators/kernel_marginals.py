@@ -19,8 +19,8 @@ _FEW_COORDINATES = 96
 _PANEL = 1024
 """Columns whose sums stay in the nearest cache."""
 
-_LEAST_MASS = 2.0**-900
-"""Rows whose sum is less have lost what is near the end of float64."""
+_LEAST_MASS = 2.0**-400
+"""Rows whose sum is less, or more than 1 over this, come too near to the ends of float64."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def marginal_sums(
             _add_rows(strip, input_weights[rows], _LEAST_MASS, mass, *sums[own])
         with np.errstate(divide="ignore"):
             log_sums[rows] = np.log(mass)
-        far = mass < _LEAST_MASS
+        far = (mass < _LEAST_MASS) | (mass > 1 / _LEAST_MASS)
         if far.any():
             chosen = np.arange(rows.start, rows.stop)[far]
             some = strip[: len(chosen)]
@@ -129,7 +129,7 @@ def _add_rows(strip: Any, weights: Any, least: Any, mass: Any, sums: Any, square
         for j in range(width):
             total += row[j]
         mass[i] = total
-        if total >= least:
+        if total >= least and total * least <= 1.0:
             shares[i] = weights[i] / total
             seconds[i] = shares[i] / total
     for start in range(0, width, _PANEL):

@@ -22,7 +22,7 @@ SAMPLED_ROWS = 2048
 """Rows of M that stand for all of them in a start."""
 
 _LOCAL, _SMALL = 10.0, 0.1
-"""Weight of functions on a few rows, and which share of the mean of the values wanted counts."""
+"""Weight of functions on a few rows, and which share of the largest that the last may be counts."""
 
 CANDIDATES = 20_000
 """References among which landmarks are chosen."""
@@ -57,8 +57,9 @@ def sampled_start(
 
     A random block is hardly worth its place in a basis. This one is, and costs little: from it a
     solver needs about a block less. Rows tell of functions that live on many rows. One that lives
-    on a few is missed by most samples; its s² is about the diagonal of G there. As the values
-    wanted are at most Σ s² / ``count`` in the end, what is far below that need not be lifted.
+    on a few is missed by most samples; its s² is about the diagonal of G there, if that is known
+    (where n >= m). The last of the values wanted is at most Σ s² / ``count``: by rule of thumb,
+    what is below a tenth of that is not lifted.
 
     Parameters
     ----------

@@ -5,7 +5,9 @@ loses at most δ of its mass and every column at most δ of its share. With δ_x
 x lost, ε_a = Σ_x p_X(x) ΔP(a|x) / p_A(a), and p_A'' the new marginal, Schur's test (weights √p_X,
 √p_A) and two diagonal scalings of an operator of norm 1 give, with Weyl (theory.md §10),
 
-    |s_i − s_i''| <= ‖M − M''‖ <= √(max δ_x max ε_a) + max δ_x + max_a |1 − √(p_A''/p_A)|.
+    |s_i − s_i''| <= ‖M − M''‖ <= √(max δ_x max ε_a) + max δ_x + max_a |1 − √(p_A''/p_A)|
+
+and, since exponents are rounded, what the rows of P add up to beside 1.
 """
 
 from __future__ import annotations
@@ -123,7 +125,7 @@ def truncate(products: KernelProducts, tolerance: float = 1e-5) -> Truncation:
         kept = P - threshold > 0
         lost = np.where(kept, 0.0, P)
         dropped[rows] = lost.sum(axis=1)
-        # As far as exponents are rounded, rows do not add up to 1 before.
+        # By rounding of the exponents, rows do not add up to 1 exactly.
         uneven = max(uneven, float(np.abs(P.sum(axis=1) - 1.0).max()))
         columns += p[rows] @ lost
         P -= lost

@@ -9,12 +9,12 @@ from contexture.contexts.base import Context, Extent
 from contexture.contexts.rbf import Rbf
 from contexture.contexts.reference import ReferenceContext
 from contexture.errors import ContextError
-from contexture.estimators.costs import GROUPS, Costs, Route, costs_of, forms_gram
+from contexture.estimators.costs import MOMENT_BLOCKS, Costs, Route, costs_of, forms_gram
 from contexture.estimators.draw_plan import MOST_REFERENCES
 from contexture.estimators.exact import DENSE_SIDE
 from contexture.estimators.options import Estimation
 
-__all__ = ["GROUPS", "MOMENT_ROWS", "Route", "choose_route"]
+__all__ = ["MOMENT_BLOCKS", "MOMENT_ROWS", "Route", "choose_route"]
 
 MOMENT_ROWS = 50_000
 """Rows above which a context over drawn references is kept as moments, not as rows of P."""

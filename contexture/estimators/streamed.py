@@ -19,7 +19,7 @@ from contexture.estimators.dense import top_of
 from contexture.estimators.exact import NOISE_FLOOR, count_ones
 from contexture.estimators.group_influence import covariance_of_halves, group_influence
 from contexture.estimators.parts import contrasts, positions_by_part
-from contexture.estimators.routes import GROUPS
+from contexture.estimators.routes import MOMENT_BLOCKS
 from contexture.inputs import FloatArray
 from contexture.moments import HALVES, Moments, halves_of, masses, tiles, unit_of
 from contexture.spectrum import Spectrum, fix_signs, fix_signs_in_place
@@ -122,7 +122,7 @@ def streamed_spectrum(
         Whether μ_i on the inputs are wanted; nothing of size n × rank is held without them.
     """
     n, m = evidence.shape
-    edges = np.unique(np.linspace(0, n, GROUPS + 1).astype(int)).tolist()
+    edges = np.unique(np.linspace(0, n, MOMENT_BLOCKS + 1).astype(int)).tolist()
     weights = evidence.input_weights
 
     def moments(first: int, last: int) -> tuple[Moments, Moments]:

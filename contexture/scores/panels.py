@@ -97,8 +97,8 @@ def compatibilities(
     spread = float(np.sum((operator.input_weights * influence) ** 2))
     each = zip(norms, squares, spreads, sums.energies.T, strict=True)
     return Compatibilities(
-        _compatibility(norm, square, spread, sums.energies.sum(axis=1)),
-        tuple(_compatibility(*one) for one in each),
+        compatibility_from_sums(norm, square, spread, sums.energies.sum(axis=1)),
+        tuple(compatibility_from_sums(*one) for one in each),
     )
 
 
@@ -178,7 +178,9 @@ def _adjoint(
     return both, norms, offsets
 
 
-def _compatibility(norm: float, square: float, spread: float, energy: FloatArray) -> Compatibility:
+def compatibility_from_sums(
+    norm: float, square: float, spread: float, energy: FloatArray
+) -> Compatibility:
     """From Σ‖f̃‖², Σ‖T* f̃‖², the sum of squares of p(x) times the influence of x, and Σ u_i²."""
     if norm <= 0.0:
         return Compatibility(float("nan"), float("nan"), np.full(len(energy), np.nan))

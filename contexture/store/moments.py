@@ -221,7 +221,7 @@ class StoredMoments:
         self.details = dict(attributes["details"])
         self.blocks = len(done)
         self._counts, self._masses = (
-            np.asarray(array_of(group, name)[:]).reshape(-1, HALVES) for name in ("count", "mass")
+            np.asarray(array_of(group, name)[:]) for name in ("count", "mass")
         )
 
     def context_values(self, draw: int) -> np.ndarray[Any, Any]:

@@ -38,27 +38,6 @@ def test_groups_of_one_row_are_rows() -> None:
     np.testing.assert_allclose(covariance_of_halves(signs * found), by_rows, atol=1e-12)
 
 
-def test_the_order_of_rows_does_not_matter() -> None:
-    """On average over how rows fall to halves; sums of whole blocks would be off by far."""
-    operator = some_operator(600)
-    spectrum = decompose_operator(operator, 3)
-    single = eigenvalue_influence(operator, spectrum.eigenvalues, spectrum.right)
-    ordered = single[np.argsort(single[:, 0])] / 600  # rows in an order that means much
-    expected, rng = ordered.T @ ordered, np.random.default_rng(4)
-    blocks = np.arange(600) // 25
-    totals = [np.bincount(blocks, ordered[:, 0])]
-    assert np.sum(np.square(totals)) > 5 * expected[0, 0]
-    found = np.zeros((3, 3))
-    for _ in range(400):
-        signed = rng.choice([-1, 1], (600, 1)) * ordered
-        halves = np.stack([np.bincount(blocks, column) for column in signed.T], axis=1)
-        found += covariance_of_halves(halves) / 400
-    scale = np.sqrt(np.diag(expected))
-    np.testing.assert_allclose(
-        found / np.outer(scale, scale), expected / np.outer(scale, scale), atol=0.08
-    )
-
-
 def test_groups_add_up_to_nothing() -> None:
     operator = some_operator()
     spectrum = decompose_operator(operator)

@@ -41,7 +41,8 @@ def test_sums_are_those_of_the_whole_matrix(rows: int, columns: int, dimensions:
 def test_rows_far_from_every_reference_do_not_underflow() -> None:
     rng = np.random.default_rng(0)
     X, A = rng.normal(size=(40, 3)), rng.normal(size=(50, 3))
-    X[5], X[20], X[21] = 34.0, 60.0, -300.0  # sums of about e^-1600, e^-5000 and e^-130000
+    # Sums of about e^-250, e^-550, e^-1600, e^-5000 and e^-130000.
+    X[4], X[5], X[7], X[20], X[21] = 15.0, 21.0, 34.0, 60.0, -300.0
     weights = np.full(40, 1 / 40)
     for height in (64, 8):
         logs, sums = marginal_sums(*coordinates(X, A), weights, height)
@@ -49,3 +50,12 @@ def test_rows_far_from_every_reference_do_not_underflow() -> None:
         np.testing.assert_allclose(logs, expected, rtol=1e-12)
         np.testing.assert_allclose(sums, of_all, rtol=1e-9)
         np.testing.assert_allclose(sums[0].sum(), 1.0, rtol=1e-13)
+
+
+def test_coordinates_so_far_out_that_exponents_are_rounded_above_zero() -> None:
+    X = np.full((40, 1), 3e9) + np.arange(40.0)[:, None]
+    along, across = coordinates(X, X)
+    assert (along @ across.T).max() > 1020
+    logs, sums = marginal_sums(along, across, np.full(40, 1 / 40), 16)
+    assert np.isfinite(logs).all()
+    np.testing.assert_allclose(sums[0].sum(), 1.0, rtol=1e-12)

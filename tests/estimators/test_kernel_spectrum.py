@@ -12,7 +12,7 @@ from contexture.estimators import convergence, kernel_nystroem
 from contexture.estimators import kernel_spectrum as module
 from contexture.estimators.dense import top_of
 from contexture.estimators.exact import exact_spectrum
-from contexture.estimators.kernel_lanczos import top_pairs
+from contexture.estimators.kernel_lanczos import _Lanczos, top_pairs
 from contexture.estimators.kernel_nystroem import nystroem_start, sampled_start
 from contexture.estimators.kernel_products import KernelProducts
 from contexture.estimators.kernel_ritz import bounds
@@ -195,6 +195,7 @@ def test_nystroem_is_exact_with_all_landmarks() -> None:
 def test_a_start_from_sampled_rows_is_a_product(name: str) -> None:
     products = KernelProducts(EVIDENCE[name])  # fewer rows than are sampled: all of them
     begun = sampled_start(products, 5, 50, np.float64, seed=2)
+    assert products.passes == 1  # that of the marginals
     generator = np.random.default_rng([2, 0x7374])
     generator.choice(1200, 1200, replace=False)
     V = generator.standard_normal((500, 5))
@@ -217,6 +218,27 @@ def test_a_start_knows_of_functions_on_a_few_rows(monkeypatch: pytest.MonkeyPatc
     products = KernelProducts(evidence)
     own = np.linalg.qr(sampled_start(products, 120, 140, np.float64, seed=0))[0][:20]
     assert np.linalg.svd(own)[1][:20].min() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "blocks"),
+    [
+        (1e-4, np.inf, 1),  # near enough to be met by the next block
+        (0.0, np.inf, 1),
+        (0.1, np.inf, 2),  # nothing is known of how it falls
+        (0.1, 0.1, 2),  # not at all
+        (0.09, 0.1, 4),  # in 87 steps
+        (1e-3, 1e-1, 1),  # in one
+        (2e-3, 1e-1, 1),  # in less than one and a half
+        (5e-3, 1e-1, 2),  # in two and some
+        (1e-2, 1e-1, 2),  # in three
+    ],
+)
+def test_the_basis_is_looked_at_when_the_bound_may_be_met(
+    error: float, before: float, blocks: int
+) -> None:
+    solver = _Lanczos(lambda V: V, np.ones(9) / 3, 2, 1e-5, np.float64, 0, 2, None, None, np.matmul)
+    assert solver.ahead(error, before) == blocks
 
 
 def test_large_sides_start_from_sampled_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import pytest
 from contexture.contexts import Context, Counts, Graph, Knn, MaskedKnn, MaskedRbf, Rbf
 from contexture.contexts.base import Extent
 from contexture.errors import ContextError, TooLargeError
-from contexture.estimators.costs import BASIS_BYTES, GROUPS, costs_of
+from contexture.estimators.costs import BASIS_BYTES, MOMENT_BLOCKS, costs_of
 from contexture.estimators.draw_plan import (
     FEWEST_NEIGHBOURS,
     MOST_DRAWS,
@@ -75,7 +75,7 @@ def test_one_worker_or_all_of_them() -> None:
     small, large = Machine(2 * GIB), Machine(64 * GIB)
     assert route(context, 10**6, machine=large) == "krylov"
     assert route(context, 10**6, machine=small) == "distributed"
-    # A dense operator over drawn references that does not fit is kept as moments.
+    # A dense operator over drawn references that does not fit is kept as moments, if these do.
     kernel = Rbf(gamma=1, reference=4000)
     assert route(kernel, 40_000, machine=large) == "exact"
     assert route(kernel, 40_000, machine=Machine(3 * GIB)) == "moments"
@@ -170,7 +170,7 @@ def test_as_many_values_as_references_can_be_asked_for() -> None:
 
 def test_large_blocks_leave_blocks_enough_for_the_errors() -> None:
     found = plan_context(Knn(k=9, reference=500), 60_000, 8, chunk_rows=100_000)
-    assert (found.chunk_rows, found.blocks) == (2500, GROUPS)
+    assert (found.chunk_rows, found.blocks) == (2500, MOMENT_BLOCKS)
 
 
 @pytest.mark.parametrize(("tolerance", "number"), [(5e-6, 4), (4.9e-6, 8), (1e-6, 8)])
@@ -197,7 +197,7 @@ def test_moments_take_the_same_memory_at_any_size() -> None:
     plans = [plan_context(Knn(fraction=0.01, reference=2048), n, 16) for n in (10**6, 10**8)]
     assert plans[0].memory_bytes == plans[1].memory_bytes < GIB
     assert plans[0].disk_bytes == plans[1].disk_bytes
-    assert [plan.blocks for plan in plans] == [GROUPS, GROUPS]
+    assert [plan.blocks for plan in plans] == [MOMENT_BLOCKS, MOMENT_BLOCKS]
     assert plans[1].work > 50 * plans[0].work
     assert plans[0].passes == 1
     assert plans[0].read_bytes == 8 * 16 * 10**6
@@ -207,7 +207,7 @@ def test_sums_over_many_classes_are_counted() -> None:
     one, many = (plan_context(Knn(k=5, reference=2048), 10**6, 4, tasks=t) for t in (2, 10_001))
     each = 8 * 2048 * (10_001 - 2)
     assert many.memory_bytes - one.memory_bytes == (2 * DRAWS + 2) * each
-    assert many.disk_bytes - one.disk_bytes == DRAWS * GROUPS * 2 * each
+    assert many.disk_bytes - one.disk_bytes == DRAWS * MOMENT_BLOCKS * 2 * each
 
 
 def test_a_basis_that_does_not_fit_goes_to_disk() -> None:

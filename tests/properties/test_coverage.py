@@ -161,7 +161,7 @@ def reported(X: np.ndarray, context: Context) -> Evaluation:
                 functools.reduce(operator.add, parts),
                 lambda parts=parts: parts,  # type: ignore[misc]
                 np.array([part.mass for part in parts]),
-                np.stack([part.context_weights for part in parts]),
+                np.stack([part.marginal * part.unit for part in parts]),
                 evidence.context_values,
                 [],
             )

@@ -12,6 +12,7 @@ import pytest
 
 import contexture as cx
 from contexture.corpus import Target
+from contexture.errors import InputError
 from contexture.moments import halves_of
 from contexture.scores import streamed
 from contexture.scores.compatibility import compatibility_of_classes
@@ -66,11 +67,14 @@ def some_sums(levels: int = LEVELS, groups: int = GROUPS, m: int = M, rows: int 
 def by_definition(sums: Sums, functions: list[int]) -> Compatibility:
     """As theory.md §5 has it, from whole sums."""
 
-    def square_and_norm(chosen: list[int]) -> tuple[float, float, np.ndarray]:
-        cross = sum(sums.parts[g].cross for g in chosen)
-        total = sum(sums.parts[g].total for g in chosen)
-        square = sum(sums.parts[g].square for g in chosen)
-        p, mass = sums.marginals[chosen].sum(axis=0), sums.masses[chosen].sum()
+    def square_and_norm(
+        chosen: list[int], weights: dict[int, float] | None = None
+    ) -> tuple[float, float, np.ndarray]:
+        w = np.array([(weights or {}).get(g, 1.0) for g in chosen])
+        cross = sum(c * sums.parts[g].cross for c, g in zip(w, chosen, strict=True))
+        total = sum(c * sums.parts[g].total for c, g in zip(w, chosen, strict=True))
+        square = sum(c * sums.parts[g].square for c, g in zip(w, chosen, strict=True))
+        p, mass = w @ sums.marginals[chosen], w @ sums.masses[chosen]
         mean = total[functions] / total[-1]
         adjoint = (cross[:, functions] - cross[:, -1:] * mean) / mass
         there = p > 0
@@ -79,12 +83,16 @@ def by_definition(sums: Sums, functions: list[int]) -> Compatibility:
 
     everything = list(range(len(sums.parts)))
     square, norm, adjoint = square_and_norm(everything)
-    changes = []
-    for left_out in everything:
-        one, other, _ = square_and_norm([g for g in everything if g != left_out])
-        share = sums.masses[left_out] / sums.masses.sum()
-        changes.append((np.sqrt(square / norm) - np.sqrt(one / other)) * (1 - share))
-    spread = sum((changes[g] - changes[g + 1]) ** 2 for g in everything[::2])
+    # The derivative along the moments of what the halves of a block differ by.
+    spread = 0.0
+    for g in everything[::2]:
+        step = 1e-6
+        moved = [
+            square_and_norm(everything, {g: 1 + sign * step, g + 1: 1 - sign * step})[:2]
+            for sign in (1, -1)
+        ]
+        roots = [np.sqrt(one / other) for one, other in moved]
+        spread += ((roots[0] - roots[1]) / (2 * step)) ** 2
     u = sums.spectrum.right.T @ np.delete(adjoint, 2, axis=0)
     energy = (u**2).sum(axis=1) / sums.spectrum.eigenvalues[:FUNCTIONS] / norm
     return Compatibility(np.sqrt(square / norm), np.sqrt(spread), energy)
@@ -106,16 +114,22 @@ def test_panels_change_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) ->
     assert np.isnan([nobody.value, nobody.standard_error, *nobody.energy]).all()
 
 
-def test_the_error_is_that_of_the_rows_in_any_order() -> None:
-    """Rows sorted by their class; what their sums differ by from block to block is no error."""
-    rng, rows, blocks = np.random.default_rng(1), 6000, 120
+@pytest.mark.parametrize(("levels", "blocks", "off"), [(5, 120, 0.4), (24, 24, 2.0)])
+def test_the_error_is_that_of_the_rows_in_any_order(levels: int, blocks: int, off: float) -> None:
+    """Rows sorted by their class, some without one, with 24 classes in a block each.
+
+    What the sums of blocks differ by is no error. Of what stands in one block alone the error has
+    one degree of freedom: right on average over the classes only.
+    """
+    rng, rows = np.random.default_rng(1), 6000
     P = rng.dirichlet(np.full(M, 0.3), size=rows)
-    codes = np.sort(P.argmax(axis=1) * LEVELS // M)
-    P = P[np.argsort(P.argmax(axis=1) * LEVELS // M, kind="stable")]
-    target = Target("t", "class", codes, tuple(map(str, range(LEVELS))))
+    codes = ((P @ np.arange(M)) / M * levels).astype(int).clip(0, levels - 1)
+    order = np.argsort(codes, kind="stable")
+    P, codes = P[order], np.where(rng.random(rows) < 0.1, -1, codes[order])
+    target = Target("t", "class", codes, tuple(map(str, range(levels))))
     operator = cx.ExpectationOperator.from_conditional(P)
     spectrum = cx.decompose_operator(operator)
-    expected = compatibility_of_classes(operator, codes, LEVELS, spectrum)
+    expected = compatibility_of_classes(operator, codes, levels, spectrum)
     cuts = [slice(start, start + rows // blocks) for start in range(0, rows, rows // blocks)]
     halves = [cut.start + np.flatnonzero(h) for cut in cuts for h in halves_of(cut)]
     parts = [
@@ -125,11 +139,26 @@ def test_the_error_is_that_of_the_rows_in_any_order() -> None:
     masses = np.array([float(len(h)) for h in halves])
     marginals = np.stack([P[h].sum(axis=0) for h in halves])
     found = compatibility_of_moments(parts, masses, marginals, spectrum)
-    for one, other in zip(
-        [found.pooled, *found.each], [expected.pooled, *expected.each], strict=True
-    ):
-        assert one.value == pytest.approx(other.value, rel=1e-10)
-        assert one.standard_error == pytest.approx(other.standard_error, rel=0.3)
+    ratios = []
+    for one, other in [
+        (found.pooled, expected.pooled),
+        *zip(found.each, expected.each, strict=True),
+    ]:
+        assert one.value == pytest.approx(other.value, rel=1e-10, nan_ok=True)
+        if other.standard_error > 0:
+            ratios.append(one.standard_error / other.standard_error)
+    assert np.sqrt(np.mean(np.square(ratios))) == pytest.approx(1, abs=0.2)
+    assert max(ratios) < 1 + off
+
+
+def test_as_many_of_each_are_needed() -> None:
+    sums = some_sums()
+    message = (
+        "there are moments of 3 halves of blocks, 4 masses and 4 marginals; as many are needed of "
+        "each, and two of every block."
+    )
+    with pytest.raises(InputError, match=message):
+        compatibility_of_moments(sums.parts[:3], sums.masses, sums.marginals, sums.spectrum)
 
 
 class Once:
