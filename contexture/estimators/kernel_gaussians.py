@@ -48,8 +48,10 @@ class _Powers:
         Bits below those of the exponent.
     bias : int
         What is added to the exponent.
-    lowest, highest : float
-        Smaller x give ``least``; larger ones are taken for ``highest``.
+    lowest : float
+        Smaller x give ``least``.
+    highest : float or None
+        Larger x are taken for it; None where there are none.
     least : float or None
         None: 2 to ``lowest``.
     """
@@ -60,7 +62,7 @@ class _Powers:
     fraction: int
     bias: int
     lowest: float
-    highest: float
+    highest: float | None
     least: float | None
 
 
@@ -73,7 +75,7 @@ _SHORT = _INTERPOLATED.convert(kind=np.polynomial.Polynomial).coef.astype(np.flo
 
 _LOWEST = float(np.float32(SMALLEST_EXPONENT * LOG2_E))
 
-_SINGLE = _Powers(ir.FloatType(), _NUMBER, _SHORT, 23, 127, _LOWEST, 0.0, None)
+_SINGLE = _Powers(ir.FloatType(), _NUMBER, _SHORT, 23, 127, _LOWEST, None, None)
 _DOUBLE = _Powers(ir.DoubleType(), _WHOLE, _TAYLOR, 52, 1023, -1020.0, 1020.0, 0.0)
 
 
@@ -186,7 +188,9 @@ def _emit_powers(builder: Any, x: Any, kind: _Powers) -> Any:
 
     low = builder.fcmp_ordered("<", x, all_of(kind.lowest))  # false of what is no number
     x = builder.select(low, all_of(kind.lowest), x)
-    x = builder.select(builder.fcmp_ordered(">", x, all_of(kind.highest)), all_of(kind.highest), x)
+    if kind.highest is not None:
+        high = builder.fcmp_ordered(">", x, all_of(kind.highest))
+        x = builder.select(high, all_of(kind.highest), x)
     form = ir.FunctionType(vector, [vector])
     name = f"llvm.rint.v{lanes}f{kind.bits.width}"
     nearest = builder.call(cgutils.get_or_insert_function(builder.module, form, name), [x])

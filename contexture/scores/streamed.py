@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from contexture.errors import InputError
-from contexture.inputs import FloatArray
+from contexture.inputs import FloatArray, IntArray
 from contexture.moments import HALVES
 from contexture.scores.panels import (
     Compatibilities,
@@ -81,10 +81,9 @@ def compatibility_of_moments(
         squares[panel] = np.einsum("ac,ac,a->c", adjoint, adjoint, 1.0 / p)
         adjoint /= p[:, None]
         for block, of_marginal in enumerate(turned):
-            one, other = (
-                parts[HALVES * block + half].restricted(kept, panel) for half in range(HALVES)
-            )
-            changes[:, block, panel] = _changes(total, one - other, mass, adjoint, of_marginal)
+            part = _difference(parts, block, kept, panel)
+            changes[:, block, panel] = _changes(total, part, mass, adjoint, of_marginal)
+            del part  # makes room for the next one
 
     def of(chosen: slice) -> Compatibility:
         square, norm = float(squares[chosen].sum()), float(norms[chosen].sum())
@@ -94,6 +93,14 @@ def compatibility_of_moments(
         return compatibility_from_sums(norm, square, float(np.sum(influences**2)), energy)
 
     return Compatibilities(of(slice(None)), tuple(of(slice(c, c + 1)) for c in range(q)))
+
+
+def _difference(
+    parts: Sequence[TaskMoments], block: int, kept: IntArray, panel: slice
+) -> TaskMoments:
+    """Subtract one half of a block from the other."""
+    one, other = (parts[HALVES * block + half].restricted(kept, panel) for half in range(HALVES))
+    return one - other
 
 
 def _changes(

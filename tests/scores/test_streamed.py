@@ -123,9 +123,8 @@ def test_the_error_is_that_of_the_rows_in_any_order(levels: int, blocks: int, of
     """
     rng, rows = np.random.default_rng(1), 6000
     P = rng.dirichlet(np.full(M, 0.3), size=rows)
-    codes = ((P @ np.arange(M)) / M * levels).astype(int).clip(0, levels - 1)
-    order = np.argsort(codes, kind="stable")
-    P, codes = P[order], np.where(rng.random(rows) < 0.1, -1, codes[order])
+    P = P[np.argsort(P @ np.arange(M))]
+    codes = np.where(rng.random(rows) < 0.1, -1, np.arange(rows) * levels // rows)
     target = Target("t", "class", codes, tuple(map(str, range(levels))))
     operator = cx.ExpectationOperator.from_conditional(P)
     spectrum = cx.decompose_operator(operator)
@@ -147,7 +146,7 @@ def test_the_error_is_that_of_the_rows_in_any_order(levels: int, blocks: int, of
         assert one.value == pytest.approx(other.value, rel=1e-10, nan_ok=True)
         if other.standard_error > 0:
             ratios.append(one.standard_error / other.standard_error)
-    assert np.sqrt(np.mean(np.square(ratios))) == pytest.approx(1, abs=0.2)
+    assert np.sqrt(np.mean(np.square(ratios))) == pytest.approx(1, abs=0.25)
     assert max(ratios) < 1 + off
 
 
