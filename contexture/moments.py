@@ -205,7 +205,8 @@ def halves_of(rows: slice) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]
     for shift, factor in _MIXING:
         mixed ^= mixed >> shift
         mixed *= factor
-    second = (mixed ^ (mixed >> np.uint64(31))) >> np.uint64(63) > 0
+    # The last step of the function leaves the first bit as it is.
+    second = mixed >> np.uint64(63) > 0
     return ~second, second
 
 

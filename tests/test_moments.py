@@ -117,12 +117,29 @@ def test_halves_are_the_same_however_they_are_asked_for() -> None:
     first, second = halves_of(slice(0, 200_000))
     np.testing.assert_array_equal(first, ~second)
     assert abs(second.mean() - 0.5) < 0.005
-    pieces = [halves_of(slice(start, start + 999))[1] for start in range(65_000, 70_000, 999)]
-    together = np.concatenate(pieces)
-    np.testing.assert_array_equal(together, second[65_000 : 65_000 + len(together)])
-    # Pages are drawn apart from each other.
-    assert 0.45 < np.mean(second[:65_536] == second[65_536:131_072]) < 0.55
+    pieces = [halves_of(slice(start, start + 999))[1] for start in range(0, 9990, 999)]
+    np.testing.assert_array_equal(np.concatenate(pieces), second[:9990])
+    for lag in (1, 2, 24, 2500):
+        assert abs(np.mean(second[:-lag] == second[lag:]) - 0.5) < 0.005
     assert [len(half) for half in halves_of(slice(5, 5))] == [0, 0]
+
+
+def test_halves_are_those_of_splitmix64() -> None:
+    """The first bits of its published outputs for the seed 0; stores depend on them."""
+    outputs = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC]
+    expected = [output >> 63 == 1 for output in outputs]
+    assert halves_of(slice(0, 4))[1].tolist() == expected == [True, False, False, True]
+
+    def splitmix(row: int) -> int:
+        z = (row + 1) * 0x9E3779B97F4A7C15 % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        return z ^ z >> 31
+
+    assert [splitmix(row) for row in range(4)] == outputs
+    rows = range(10**10, 10**10 + 50)
+    found = halves_of(slice(rows.start, rows.stop))[1]
+    assert found.tolist() == [splitmix(row) >> 63 == 1 for row in rows]
 
 
 def test_values_that_nobody_chose_are_left_out() -> None:

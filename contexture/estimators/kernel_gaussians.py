@@ -2,7 +2,7 @@
 
 Numba's own vectors may be half as long as those that there are (LLVM prefers them on some
 processors), so vectors are asked for here. What is compiled is kept by Numba for as long as this
-file stays as it is, whatever becomes of the constants that come from others.
+file stays as it is: it does not see that a constant has changed that comes from another.
 """
 
 from __future__ import annotations

@@ -186,11 +186,10 @@ class _Lanczos:
         """How many blocks to grow until the bound may have come down to the tolerance."""
         if error <= _NEARLY * self.tolerance:
             return 1
-        rate = np.log(before / error) if error < before < np.inf else 0.0
-        if rate <= 0:
+        if not error < before < np.inf:
             return 2
         # It falls geometrically at least.
-        steps = np.log(error / self.tolerance) / rate
+        steps = np.log(error / self.tolerance) / np.log(before / error)
         return 4 if steps > 8 else 2 if steps > 2 else 1
 
     def report(self, error: float) -> None:

@@ -121,7 +121,10 @@ def marginal_sums(
 
 @numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
 def _add_rows(strip: Any, weights: Any, least: Any, mass: Any, sums: Any, squares: Any) -> None:
-    """Write the sum of every row to ``mass``, and add rows to ``sums``, if it is not too small."""
+    """Write the sum of every row to ``mass``, and add rows to ``sums``, if it is in the range.
+
+    That is from ``least`` to one over it. Entries are finite: 0 times infinity would be none.
+    """
     height, width = strip.shape
     shares, seconds = np.zeros(height), np.zeros(height)
     for i in range(height):

@@ -56,7 +56,7 @@ def sampled_start(
     """Multiply random vectors by G as some of its rows tell it, and its diagonal.
 
     A random block is hardly worth its place in a basis. This one is, and costs little: from it a
-    solver needs about a block less. Rows tell of functions that live on many rows. One that lives
+    solver needs a block or two less. Rows tell of functions that live on many rows. One that lives
     on a few is missed by most samples; its s² is about the diagonal of G there, if that is known
     (where n >= m). The last of the values wanted is at most Σ s² / ``count``: by rule of thumb,
     what is below a tenth of that is not lifted.

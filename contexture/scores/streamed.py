@@ -56,13 +56,13 @@ def compatibility_of_moments(
         If a half has no other, or there are not as many masses and marginals.
     """
     groups = len(parts)
-    if groups % HALVES or not groups == len(masses) == len(marginals):
+    if not groups or groups % HALVES or not groups == len(masses) == len(marginals):
         raise InputError(
             f"there are moments of {groups} halves of blocks, {len(masses)} masses and "
             f"{len(marginals)} marginals; as many are needed of each, and two of every block."
         )
     mass, marginal = float(masses.sum()), marginals.sum(axis=0)
-    kept = np.flatnonzero(marginal > 0)
+    kept = np.flatnonzero(marginal / mass > 0)
     p = marginal[kept] / mass
     turned = (marginals[0::HALVES, kept] - marginals[1::HALVES, kept]) / mass
     q, functions = len(parts[0].total) - 1, spectrum.right.shape[1]
@@ -78,8 +78,8 @@ def compatibility_of_moments(
         with np.errstate(divide="ignore", invalid="ignore"):
             u = inner_products(spectrum.right, adjoint)
             energies[:, panel] = u**2 / spectrum.eigenvalues[:functions, None]
-        squares[panel] = np.einsum("ac,ac,a->c", adjoint, adjoint, 1.0 / p)
         adjoint /= p[:, None]
+        squares[panel] = np.einsum("ac,ac,a->c", adjoint, adjoint, p)
         for block, of_marginal in enumerate(turned):
             part = _difference(parts, block, kept, panel)
             changes[:, block, panel] = _changes(total, part, mass, adjoint, of_marginal)
@@ -114,13 +114,13 @@ def _changes(
     Parameters
     ----------
     total, part : TaskMoments
-        Of all rows, and what is added.
+        Of all rows, and what is added; in the units of the weights, as ``mass``.
     mass : float
         Σ p over all rows.
     g : ndarray of shape (m, q)
         T* f̃.
     of_marginal : ndarray of shape (m,)
-        What is added to p_A.
+        What is added to Σ p(x) P(·|x), over ``mass``.
     """
     seen = total.total[-1]
     mean = total.total[:-1] / seen if seen > 0 else np.zeros(g.shape[1])

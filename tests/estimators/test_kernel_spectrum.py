@@ -228,10 +228,11 @@ def test_a_start_knows_of_functions_on_a_few_rows(monkeypatch: pytest.MonkeyPatc
         (0.1, np.inf, 2),  # nothing is known of how it falls
         (0.1, 0.1, 2),  # not at all
         (0.09, 0.1, 4),  # in 87 steps
-        (1e-3, 1e-1, 1),  # in one
         (2e-3, 1e-1, 1),  # in less than one and a half
         (5e-3, 1e-1, 2),  # in two and some
         (1e-2, 1e-1, 2),  # in three
+        (1e-2, 3.2e-2, 2),  # in six
+        (1e-2, 2.1e-2, 4),  # in more than nine
     ],
 )
 def test_the_basis_is_looked_at_when_the_bound_may_be_met(
