@@ -191,7 +191,8 @@ def _moments(
         passes=float(passes),
         read_bytes=float(_FLOAT * n * D) * passes,
         disk_bytes=draws * -(-n // chunk) * HALVES * (gram + of_tasks),
-        memory_bytes=(HALVES * draws + 6) * gram
+        # Sums of a block of rows; or the totals of all draws, with what two halves are turned into.
+        memory_bytes=max(HALVES * draws + 4, draws + 7) * gram
         + (HALVES * draws + 2) * of_tasks
         + 6 * BLOCK_BYTES
         + 3 * _FLOAT * rank * m,
