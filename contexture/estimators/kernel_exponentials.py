@@ -21,11 +21,11 @@ SMALLEST_EXPONENT = -85.0
 LOG2_E = math.log2(math.e)
 
 _LOWEST = SMALLEST_EXPONENT * LOG2_E
-_POWERS = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
-_C0, _C1, _C2, _C3, _C4, _C5, _C6 = (
-    np.float32(c) for c in _POWERS.convert(kind=np.polynomial.Polynomial).coef
-)
-"""2^f for |f| <= 1/2, to 1e-8."""
+_INTERPOLATED = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
+SINGLE_POWERS = _INTERPOLATED.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
+"""Coefficients of a polynomial in f that is 2^f for |f| <= 1/2, to 1e-8 before they are rounded."""
+
+_C0, _C1, _C2, _C3, _C4, _C5, _C6 = SINGLE_POWERS
 
 
 def raise_products(

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
 from contexture.estimators.intrinsics import CACHE_LINE
-from contexture.estimators.kernel_exponentials import LOG2_E, SMALLEST_EXPONENT
+from contexture.estimators.kernel_exponentials import LOG2_E, SINGLE_POWERS, SMALLEST_EXPONENT
 
 LANES = CACHE_LINE // 4
 """Numbers of a vector in float32; a vector in float64 has half as many."""
@@ -69,13 +69,9 @@ class _Powers:
 _TAYLOR = np.array([np.log(2.0) ** k / math.factorial(k) for k in range(13)])
 """2^f for |f| <= 1/2, to 2e-16; one with fewer terms, interpolated, would be less exact."""
 
-_INTERPOLATED = np.polynomial.Chebyshev.interpolate(np.exp2, 6, [-0.5, 0.5])
-_SHORT = _INTERPOLATED.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
-"""The same, to 1e-8."""
-
 _LOWEST = float(np.float32(SMALLEST_EXPONENT * LOG2_E))
 
-_SINGLE = _Powers(ir.FloatType(), _NUMBER, _SHORT, 23, 127, _LOWEST, None, None)
+_SINGLE = _Powers(ir.FloatType(), _NUMBER, SINGLE_POWERS, 23, 127, _LOWEST, None, None)
 _DOUBLE = _Powers(ir.DoubleType(), _WHOLE, _TAYLOR, 52, 1023, -1020.0, 1020.0, 0.0)
 
 
