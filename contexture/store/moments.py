@@ -180,8 +180,10 @@ def write_task_moments(
             for half, targets in enumerate(halves):
                 for number, each in enumerate(targets):
                     array_of(group, f"cross {number}")[draw, block, half] = each.cross
-                    array_of(group, f"total {number}")[block, half] = each.total
-                    array_of(group, f"square {number}")[block, half] = each.square
+        # The same for all draws, and one chunk for both halves.
+        for number, both in enumerate(zip(*found[0], strict=True)):
+            array_of(group, f"total {number}")[block] = [h.total for h in both]
+            array_of(group, f"square {number}")[block] = [h.square for h in both]
         array_of(group, "done")[block] = 1
 
 
